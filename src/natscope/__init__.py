@@ -1,0 +1,1 @@
+"""natscope: see, explain and rehearse every network address translation."""

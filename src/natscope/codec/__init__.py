@@ -1,1 +1,1 @@
-
+"""Bytes and text from and to meaning; no I/O."""

@@ -120,7 +120,8 @@ class FlowTable:
             return np.full(len(self), BY_NAME[name].always)
         if name not in self._data:
             return np.zeros(len(self), np.bool_)
-        return (self._present >> np.uint64(BIT[name])) & np.uint64(1) != 0
+        there: Mask = self._present & np.uint64(1 << BIT[name]) != 0
+        return there
 
     def take(self, rows: Rows | Mask | slice) -> FlowTable:
         """The rows at these positions, in that order, or those a mask keeps."""

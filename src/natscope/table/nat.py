@@ -183,7 +183,7 @@ def same_subnet(
     """Rows whose two addresses share a subnet."""
     v4 = family == uapi.AF_INET
     shift = np.uint64(32 - SUBNET_V4)
-    near = np.where(
+    near: Mask = np.where(
         v4, one[:, 1] >> shift == other[:, 1] >> shift, one[:, 0] == other[:, 0]
     )
     for own in interfaces:
@@ -208,10 +208,12 @@ def _any_network(family: Codes, address: Words, nets: Any) -> Mask:
 def _may(table: FlowTable, bit: int) -> Mask:
     """Rows whose status bit is set, or that do not tell it."""
     known = table.has("status")
+    wanted = np.uint32(bit)
     if "status_mask" in table.columns:
-        told = table["status_mask"] & np.uint32(bit) != 0
+        told = table["status_mask"] & wanted != 0
         known &= ~table.has("status_mask") | told
-    return ~known | (table["status"] & np.uint32(bit) != 0)
+    may: Mask = ~known | (table["status"] & wanted != 0)
+    return may
 
 
 def _unequal(one: Words, other: Words) -> Mask:

@@ -1,0 +1,1 @@
+"""Benchmarks against the peers, in namespaces of their own: ``make bench``."""

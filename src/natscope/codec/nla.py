@@ -1,0 +1,56 @@
+"""Netlink attributes: walking a run of them, and building one.
+
+Sans-IO.  The header is two host-order shorts; whether an attribute is nested
+is known from the schema, not from NLA_F_NESTED, which old senders leave out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from natscope import uapi
+from natscope.errors import DecodeError
+
+Bytes = bytes | bytearray | memoryview
+HEADER = struct.Struct("=HH")  # struct nlattr
+
+
+class Attribute(NamedTuple):
+    """One attribute: its type without flag bits, its payload's extent."""
+
+    type: int
+    start: int
+    end: int
+
+
+def walk(
+    buffer: Bytes, at: int, end: int, path: tuple[str, ...]
+) -> Iterator[Attribute]:
+    """The attributes between two offsets, in order.
+
+    Raises:
+        DecodeError: a header that is cut off, or a length that does not fit.
+    """
+    while at < end:
+        if end - at < HEADER.size:
+            reason = f"an attribute needs {HEADER.size} bytes, has {end - at}"
+            raise DecodeError(reason, path=path, offset=at)
+        length, kind = HEADER.unpack_from(buffer, at)
+        if length < HEADER.size or length > end - at:
+            reason = f"nla_len is {length}, between 4 and {end - at} was needed"
+            raise DecodeError(reason, path=path, offset=at)
+        yield Attribute(kind & uapi.NLA_TYPE_MASK, at + HEADER.size, at + length)
+        at += (length + 3) & ~3
+
+
+def build(kind: int, payload: bytes) -> bytes:
+    """One attribute, padded."""
+    length = HEADER.size + len(payload)
+    return HEADER.pack(length, kind) + payload + bytes(-length & 3)
+
+
+def nest(kind: int, *children: bytes) -> bytes:
+    """An attribute that holds attributes."""
+    return build(kind | uapi.NLA_F_NESTED, b"".join(children))

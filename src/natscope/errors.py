@@ -6,6 +6,7 @@
     ├── DecodeError          bytes that are not what the kernel documents
     ├── ParseError           text that is not what its format documents
     ├── FilterError          a filter that cannot be understood; points at the word
+    ├── UnknownColumn        a column that does not exist
     ├── KernelError          the kernel refused: operation, errno, extended ack
     │   └── PermissionNeeded which capability was missing, and how to get it
     ├── NamespaceError       a network namespace that cannot be found or entered
@@ -69,6 +70,10 @@ class FilterError(NatscopeError):
         """The filter with the offending word underlined, on two lines."""
         marks = "^" * max(1, self.end - self.start)
         return f"{self.text}\n{' ' * self.start}{marks}"
+
+
+class UnknownColumn(NatscopeError):
+    """A column that does not exist; ``hint`` names the nearest."""
 
 
 class KernelError(NatscopeError):

@@ -1,1 +1,73 @@
+"""The command line: ``natscope COMMAND …``.
 
+Only the command asked for is imported, so that ``--help`` is instant and a
+short listing costs little more than loading NumPy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: the module under ``cli`` whose ``run`` it is, and one line."""
+
+    module: str
+    about: str
+
+
+COMMANDS = {
+    "list": Command("listing", "every translation: inside, public, outside"),
+    "who": Command("who", "who is behind a public address and port"),
+    "count": Command("count", "how many flows, in all or by any column"),
+    "stats": Command("stats", "the table's fill and the kernel's counters, explained"),
+    "netstat-nat": Command("netstat_nat", "as netstat-nat 1.4.10, its defects mended"),
+    "demo": Command("demo", "a private lab with real NAT traffic, listed"),
+    "help": Command("help", "help on filters, columns, kinds and formats"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code of the process.
+
+    This is what the ``natscope`` program calls.
+    """
+    from natscope.cli import diagnostics
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    return diagnostics.guarded(lambda: _dispatch(words))
+
+
+def _dispatch(words: list[str]) -> int:
+    from natscope.cli import diagnostics, output
+
+    if not words or words[0] in ("-h", "--help"):
+        output.write(_usage().encode())
+        return diagnostics.ExitCode.DONE if words else diagnostics.ExitCode.USAGE
+    if words[0] in ("-V", "--version"):
+        from natscope import __version__
+
+        output.write(f"natscope {__version__}\n".encode())
+        return diagnostics.ExitCode.DONE
+    name, rest = words[0], words[1:]
+    command = COMMANDS.get(name)
+    if command is None:
+        return diagnostics.unknown_command(name, COMMANDS)
+    run = import_module(f"natscope.cli.{command.module}").run
+    code: int = run(rest)
+    return code
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {c.about}" for name, c in COMMANDS.items()]
+    return (
+        "usage: natscope COMMAND [ARGUMENTS]\n\n"
+        "See every network address translation of this box.\n\n"
+        + "\n".join(lines)
+        + "\n\nnatscope COMMAND --help tells more; begin with: natscope list\n"
+    )

@@ -1,1 +1,1 @@
-
+"""Results to bytes: aligned text, JSON, CSV."""

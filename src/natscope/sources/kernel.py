@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import encode, stats
-from natscope.errors import DecodeError, KernelError
+from natscope.errors import DecodeError, KernelError, NamespaceError
 from natscope.filter.kernel import KernelFilter
 from natscope.model.evidence import Evidence
 from natscope.sources import box
-from natscope.sources.netns import Namespace, open_namespace
+from natscope.sources.netns import Namespace, named_namespaces, open_namespace
 from natscope.sources.nlsocket import Datagrams, NetlinkSocket, Wire
 
 if TYPE_CHECKING:
@@ -200,3 +200,64 @@ class _Repeats:
         first, of_row = both.group(*DUPLICATE_KEY)
         again = first[of_row] != np.arange(len(both))
         return chunk.mask(~again[skip:])
+
+
+class AllNamespaces:
+    """The tables of every named namespace (ip-netns), with a ``netns`` column.
+
+    Raises:
+        NamespaceError: there is none, or one may not be entered.
+    """
+
+    lacks: tuple[str, ...] = ()
+
+    def __init__(self, *, wire: Wire | None = None) -> None:
+        names = named_namespaces()
+        if not names:
+            raise NamespaceError(
+                "no named network namespace",
+                hint="ip netns list shows none; --netns takes a process id as well",
+            )
+        self._kernels = [Kernel(name, wire=wire) for name in names]
+
+    def __enter__(self) -> AllNamespaces:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for kernel in self._kernels:
+            kernel.close()
+
+    def chunks(self, filter: Filter | None = None) -> Iterator[FlowTable]:  # noqa: A002
+        """The pieces of one table after the other."""
+        import numpy as np
+
+        for kernel in self._kernels:
+            for chunk in kernel.chunks():
+                name = np.full(len(chunk), (kernel.netns or "").encode())
+                named = chunk.with_column("netns", name)
+                if filter is not None:
+                    named = named.mask(filter.mask(named, kernel.evidence()))
+                if len(named):
+                    yield named
+
+    def table(self, filter: Filter | None = None) -> FlowTable:  # noqa: A002
+        """All of the tables as one."""
+        from natscope.table.flowtable import FlowTable
+
+        return FlowTable.concat(list(self.chunks(filter))).dedupe()
+
+    def flows(self, filter: Filter | None = None) -> Iterator[Flow]:  # noqa: A002
+        """The flows one by one."""
+        for chunk in self.chunks(filter):
+            yield from chunk
+
+    def evidence(self) -> Evidence:
+        """The time now; addresses of all, timeouts of the first namespace."""
+        each = [kernel.evidence() for kernel in self._kernels]
+        addresses = tuple(a for evidence in each for a in evidence.addresses)
+        return Evidence(each[0].now_ns, each[0].timeouts, addresses)

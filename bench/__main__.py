@@ -1,0 +1,206 @@
+"""Measure natscope and its peers on the same table, in turn.
+
+    python -m bench [--sizes 10000,100000,1000000] [--runs 5]
+
+Every figure is the median of paired runs (A B A B …) in this one process's
+namespace; what to trust is the ratio, since machines differ and are noisy.
+Tables beyond net.netfilter.nf_conntrack_max need root: the limit is raised for
+the run and put back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.fill import fill
+from natscope.codec.encode import dump_request
+from natscope.filter.kernel import KernelFilter
+from natscope.sources.kernel import Kernel
+from natscope.sources.netns import new_namespace
+from natscope.sources.nlsocket import NetlinkSocket
+
+LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+NATSCOPE = (sys.executable, "-m", "natscope")
+NETSTAT_NAT_MOST = 20_000
+"""netstat-nat 1.4.10 is quadratic: 5 s at 20,000 flows, hours at a million."""
+PYROUTE2_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a program: wall seconds and peak memory in MiB."""
+
+    seconds: float
+    mib: float
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--sizes", default="10000,100000,1000000")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args(argv)
+    sizes = [int(size) for size in options.sizes.split(",")]
+    say(f"{os.uname().release}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}")
+    with limit_at_least(2 * max(sizes)):
+        cold_start(options.runs)
+        per_flow = {size: measure(size, options.runs) for size in sizes}
+    small, large = min(sizes), max(sizes)
+    if small != large:
+        growth = per_flow[large] / per_flow[small]
+        say(f"\ncost of a flow, {small} -> {large}: x{growth:.2f} (1.00 is linear)")
+
+
+@contextmanager
+def limit_at_least(entries: int) -> Iterator[None]:
+    """Raise the host's entry limit for the run; put it back whatever happens."""
+    before = LIMIT.read_text()
+    if int(before) >= entries:
+        yield
+        return
+    LIMIT.write_text(str(entries))
+    try:
+        yield
+    finally:
+        LIMIT.write_text(before)
+
+
+def cold_start(runs: int) -> None:
+    with new_namespace("bench") as namespace, namespace.enter():
+        fill(10)
+        pair = paired(
+            runs,
+            command(*NATSCOPE, "list"),
+            command(sys.executable, "-c", "import numpy"),
+        )
+        say("\n10 flows, cold")
+        report("natscope list", pair[0], "python -c 'import numpy'", pair[1])
+
+
+def measure(size: int, runs: int) -> float:
+    """All pairs at one size; the seconds a flow costs in columns."""
+    with new_namespace("bench") as namespace, namespace.enter():
+        fill(size)
+        say(f"\n{size} flows: a third IPv6, TCP and UDP, a third unreplied, all SNAT")
+        floor, columns = paired(runs, timed(receive), timed(decode))
+        report("columns", columns, "receive floor", floor)
+        ours, stock = paired(
+            runs, command(*NATSCOPE, "list"), command("conntrack", "-L")
+        )
+        report("natscope list", ours, "conntrack -L", stock)
+        ours, stock = paired(
+            runs,
+            command(*NATSCOPE, "list", "--ndjson"),
+            command("conntrack", "-L", "-o", "xml"),
+        )
+        report("natscope list --ndjson", ours, "conntrack -L -o xml", stock)
+        netstat_nat(size, runs)
+        pyroute2(size)
+        return statistics.median(run.seconds for run in columns) / size
+
+
+def netstat_nat(size: int, runs: int) -> None:
+    ours = command(*NATSCOPE, "netstat-nat", "-nN")
+    if shutil.which("netstat-nat") and size <= NETSTAT_NAT_MOST:
+        mine, stock = paired(min(runs, 3), ours, command("netstat-nat", "-nN"))
+        report("natscope netstat-nat -nN", mine, "netstat-nat -nN", stock)
+    else:
+        report("natscope netstat-nat -nN", [ours() for _ in range(min(runs, 3))])
+
+
+def pyroute2(size: int) -> None:
+    if size > PYROUTE2_MOST:
+        return
+    program = (
+        "from pyroute2 import NFCTSocket; s = NFCTSocket(); print(len(list(s.dump())))"
+    )
+    run = command(sys.executable, "-W", "ignore", "-c", program)
+    try:
+        report("pyroute2 NFCTSocket.dump()", [run()])
+    except RuntimeError:
+        say("  pyroute2 is not installed, or cannot")
+
+
+def receive() -> None:
+    """The floor: take the dump from the kernel and look at nothing."""
+    with closing(NetlinkSocket()) as sock:
+        request = dump_request(KernelFilter(), seq=sock.next_seq())
+        for _ in sock.dump(request, "bench"):
+            pass
+
+
+def decode() -> None:
+    with Kernel() as kernel:
+        for _ in kernel.chunks():
+            pass
+
+
+def timed(work: Callable[[], None]) -> Callable[[], Run]:
+    def run() -> Run:
+        start = time.perf_counter()
+        work()
+        return Run(time.perf_counter() - start, 0)
+
+    return run
+
+
+_NOWHERE = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+
+
+def command(*words: str) -> Callable[[], Run]:
+    """A whole process, its output thrown away."""
+
+    def run() -> Run:
+        start = time.perf_counter()
+        pid = os.posix_spawnp(words[0], words, os.environ, file_actions=_NOWHERE)
+        _, status, usage = os.wait4(pid, 0)
+        if status != 0:
+            msg = f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}"
+            raise RuntimeError(msg)
+        return Run(time.perf_counter() - start, usage.ru_maxrss / 1024)
+
+    return run
+
+
+def paired(
+    runs: int, one: Callable[[], Run], other: Callable[[], Run]
+) -> tuple[list[Run], list[Run]]:
+    """Both in turn, after one run of each that does not count."""
+    one(), other()
+    pairs = [(one(), other()) for _ in range(runs)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def report(
+    name: str, runs: list[Run], peer: str | None = None, theirs: list[Run] | None = None
+) -> None:
+    line = f"  {name:<26} {figures(runs)}"
+    if peer is not None and theirs is not None:
+        ratios = [a.seconds / b.seconds for a, b in zip(runs, theirs, strict=True)]
+        line += (
+            f"   {peer:<26} {figures(theirs)}   ratio {statistics.median(ratios):.2f}"
+        )
+    say(line)
+
+
+def figures(runs: list[Run]) -> str:
+    seconds = statistics.median(run.seconds for run in runs)
+    mib = max(run.mib for run in runs)
+    memory = f"{mib:5.0f} MiB" if mib else " " * 9
+    return f"{seconds:7.3f} s {memory}"
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

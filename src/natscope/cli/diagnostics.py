@@ -1,0 +1,102 @@
+"""All of standard error, and what exit codes mean."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+
+from natscope.errors import FilterError, NatscopeError, UnknownColumn
+
+
+class ExitCode(IntEnum):
+    """Exit codes of natscope's own commands."""
+
+    DONE = 0
+    """Done."""
+    NOTHING = 1
+    """Nothing matched."""
+    USAGE = 2
+    """The command line or the filter cannot be understood."""
+    REFUSED = 3
+    """The kernel, a permission, a file or a missing tool stood in the way."""
+    PARTLY = 4
+    """Done in part; standard error says what is missing."""
+    INTERRUPTED = 130
+    """Stopped by Ctrl-C."""
+
+
+class UsageError(NatscopeError):
+    """A command line that cannot be understood."""
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command; turn its errors into words and an exit code.
+
+    A reader that goes away (``| head``) ends the process quietly, as it does
+    C programs.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        return int(run())
+    except FilterError as error:
+        complain(f"{error}\n{_indent(error.pointer())}", error.hint)
+        return ExitCode.USAGE
+    except (UsageError, UnknownColumn) as error:
+        complain(str(error), error.hint)
+        return ExitCode.USAGE
+    except NatscopeError as error:
+        complain(str(error), error.hint)
+        return ExitCode.REFUSED
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        complain(f"{what}{error.strerror or error}")
+        return ExitCode.REFUSED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """Say what went wrong, and what to do."""
+    note(f"natscope: {message}")
+    if hint:
+        note(f"  {hint}")
+
+
+def note(line: str) -> None:
+    """One line of narration."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens: there is nowhere left to say so
+
+
+def unknown_command(name: str, known: Iterable[str]) -> ExitCode:
+    """Refuse a command that is none, naming the nearest."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    hint = f"did you mean {near[0]}?" if near else "natscope --help lists them"
+    complain(f"no command {name!r}", hint)
+    return ExitCode.USAGE
+
+
+def wire() -> Callable[[str, bytes], None] | None:
+    """A printer of netlink datagrams, when NATSCOPE_DEBUG asks for the wire."""
+    if "wire" not in os.environ.get("NATSCOPE_DEBUG", "").split(","):
+        return None
+    from natscope.codec.wire import describe
+
+    def show(direction: str, data: bytes) -> None:
+        note(f"{direction} {len(data)} bytes")
+        for line in describe(data):
+            note("  " + line)
+
+    return show
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())

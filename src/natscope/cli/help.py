@@ -1,0 +1,80 @@
+"""``natscope help TOPIC``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from natscope.cli import output
+from natscope.cli.diagnostics import ExitCode, UsageError
+
+
+def run(argv: list[str]) -> int:
+    """Print one topic, or what topics there are."""
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {name:<9}{about}" for name, (about, _) in TOPICS.items()]
+        text = "usage: natscope help TOPIC\n\n" + "\n".join(lines) + "\n"
+    elif argv[0] in TOPICS:
+        text = TOPICS[argv[0]][1]()
+    else:
+        raise UsageError(
+            f"no help on {argv[0]!r}", hint=f"topics: {', '.join(TOPICS)}"
+        )
+    output.write(text.encode())
+    return ExitCode.DONE
+
+
+def _filter() -> str:
+    from natscope.filter.reference import reference_text
+
+    return reference_text()
+
+
+def _columns() -> str:
+    from natscope.views.fields import FIELDS
+
+    width = max(map(len, FIELDS))
+    lines = [f"  {f.name:<{width}}  {f.meaning}" for f in FIELDS.values()]
+    return (
+        "Columns, for --columns, --sort and --group-by:\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _kinds() -> str:
+    from natscope.model.nat import KIND_LETTERS, KIND_WORDS
+
+    pairs = zip(KIND_LETTERS, KIND_WORDS, strict=True)
+    lines = [f"  {letter:<3}{words}" for letter, words in pairs]
+    return (
+        "Kinds of translation (column NAT, filter: kind s,d):\n\n"
+        + "\n".join(lines)
+        + "\n\nWhere the two tuples of a flow put each part:\n\n"
+        "  part     s            d r p          h            sd\n"
+        "  inside   orig source  reply source   orig source  orig source\n"
+        "  public   reply dest   orig dest      orig dest    reply dest\n"
+        "  outside  orig dest    orig source    -            orig dest\n"
+        "  target   -            reply source   reply source reply source\n"
+        "\nA port-only translation (p) of the source is cast as s; sd follows d when\n"
+        "only the target is a private address, and h when both ends are private.\n"
+    )
+
+
+def _formats() -> str:
+    return (
+        "Formats of every listing:\n\n"
+        "  (none)    aligned text for people; coloured on a terminal, not in a pipe\n"
+        "  --json    one document: {\"schema\": …, \"flows\": [ … ]}\n"
+        "  --ndjson  one JSON object a line\n"
+        "  --csv     comma-separated, RFC 4180, with a heading line\n"
+        "  --tsv     tab-separated\n\n"
+        "Programs get whole numbers in base units (bytes, seconds, nanoseconds)\n"
+        "and, without --columns, everything that is known of a flow; what is not\n"
+        "known is left out of JSON and empty in CSV.\n"
+    )
+
+
+TOPICS: dict[str, tuple[str, Callable[[], str]]] = {
+    "filter": ("the filter language, with examples", _filter),
+    "columns": ("every column a listing can show", _columns),
+    "kinds": ("kinds of translation, and what inside, public, outside mean", _kinds),
+    "formats": ("text, JSON, CSV", _formats),
+}

@@ -1,0 +1,124 @@
+"""The options that say which table to read, shared by every reading command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics
+from natscope.cli.diagnostics import UsageError
+
+if TYPE_CHECKING:
+    from natscope.filter import Filter
+    from natscope.sources.base import Source
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses the source, and the filter words."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="[FILE] FILTER",
+        help="a saved listing to read instead of the kernel (- is stdin), then a "
+        "filter such as: tcp and dst port 443 (natscope help filter)",
+    )
+    group = parser.add_argument_group("where to read")
+    group.add_argument(
+        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+    )
+    group.add_argument(
+        "--all-netns",
+        action="store_true",
+        help="every named namespace, with a netns column",
+    )
+    group.add_argument(
+        "-r", "--read", metavar="FILE", help="a saved listing (- is stdin)"
+    )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop at the first line of a saved listing that cannot be read",
+    )
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse, with options allowed between the words of a filter."""
+    return parser.parse_intermixed_args(argv)
+
+
+def split_words(options: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The file to read, if any, and the words of the filter.
+
+    The first word is a file when it is ``-`` or names one and is no filter
+    word; write ``./tcp`` for a file called tcp.
+    """
+    words: list[str] = options.words
+    if options.read is not None:
+        return options.read, words
+    if words and (words[0] == "-" or _is_file(words[0])):
+        return words[0], words[1:]
+    return None, words
+
+
+def _is_file(word: str) -> bool:
+    path = Path(word)
+    if not path.exists() or path.is_dir():
+        return False
+    if "/" in word or "." in word:
+        return True
+    from natscope.filter import is_word
+
+    return not is_word(word)
+
+
+def filter_of(words: list[str]) -> Filter:
+    """The filter of the command line.
+
+    Raises:
+        FilterError: with a pointer at the word.
+    """
+    from natscope.filter import parse as parse_filter
+
+    return parse_filter(words)
+
+
+@contextmanager
+def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
+    """The source the options name, closed at the end.
+
+    Raises:
+        UsageError: two sources at once.
+    """
+    named = [file is not None, options.netns is not None, options.all_netns]
+    if sum(named) > 1:
+        raise UsageError("choose one of FILE, --netns and --all-netns")
+    if file is not None:
+        from natscope.sources import read
+
+        yield read(file, strict=options.strict)
+        return
+    from natscope.sources.kernel import AllNamespaces, Kernel
+
+    wire = diagnostics.wire()
+    kernel: Kernel | AllNamespaces
+    kernel = AllNamespaces(wire=wire) if options.all_netns else Kernel(
+        options.netns, wire=wire
+    )
+    with kernel:
+        yield kernel
+
+
+def report(source: Source) -> diagnostics.ExitCode:
+    """Say what a saved listing could not give; the exit code that follows."""
+    problems = getattr(source, "problems", None)
+    if not problems:
+        return diagnostics.ExitCode.DONE
+    for problem in list(problems)[:10]:
+        diagnostics.complain(str(problem))
+    total = getattr(source, "problem_count", len(problems))
+    if total > 10:
+        diagnostics.complain(f"{total} lines in all could not be read")
+    return diagnostics.ExitCode.PARTLY

@@ -1,0 +1,176 @@
+"""``natscope list``: the NAT view."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics, formats, inputs, output
+from natscope.cli.diagnostics import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from natscope.filter import Filter
+    from natscope.sources.base import Source
+    from natscope.table.flowtable import FlowTable
+    from natscope.views.listing import Query
+
+EPILOG = """\
+examples:
+  natscope list                                  every translation of this box
+  natscope list src net 10.0.0.0/8 and dst port 443,8443 and not assured
+  natscope list public 203.0.113.7:41234         who has this public port
+  natscope list --all --sort bytes --limit 20    the largest flows, NAT or not
+  natscope list --group-by inside_address        flows and bytes of each host
+  natscope list --bindings                       inside to public, with counts
+  conntrack -L | natscope list -                 a saved listing, any format
+kinds (column NAT): s source, d destination, h hairpin, r redirect to the box,
+  p port only, sd both.  More: natscope help kinds, natscope help filter
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope list``."""
+    made = argparse.ArgumentParser(
+        prog="natscope list",
+        description="Every translation: inside, public, outside.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inputs.add_source_options(made)
+    what = made.add_argument_group("what to show")
+    what.add_argument(
+        "-a", "--all", action="store_true", help="also flows that are not translated"
+    )
+    what.add_argument(
+        "-c", "--columns", metavar="NAME[,…]", help="these columns (help columns)"
+    )
+    what.add_argument("-w", "--wide", action="store_true", help="all that fits a flow")
+    what.add_argument(
+        "-s", "--sort", metavar="NAME[,…]", help="order by columns; -NAME turns it"
+    )
+    what.add_argument("-l", "--limit", type=int, metavar="N", help="at most N lines")
+    what.add_argument(
+        "-g", "--group-by", metavar="NAME[,…]", help="count flows and bytes by columns"
+    )
+    what.add_argument(
+        "--bindings",
+        action="store_true",
+        help="each inside address and port with its public one, and flow counts",
+    )
+    what.add_argument(
+        "--layout", choices=("nat", "ios"), default="nat", help="ios: the four columns"
+    )
+    what.add_argument(
+        "--names", action="store_true", help="host and service names, where they come"
+    )
+    what.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=2.0,
+        metavar="SECONDS",
+        help="again and again, with rates",
+    )
+    formats.add_format_options(made)
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """List the flows the command line asks for."""
+    options = inputs.parse(parser(), argv)
+    query = _query(options)
+    file, words = inputs.split_words(options)
+    wanted = inputs.filter_of(words)
+    if options.watch is not None:
+        from natscope.cli.watch import watch
+
+        return watch(options, query, wanted, file)
+    with inputs.opened(options, file) as source:
+        show(source, query, options, wanted)
+        return inputs.report(source)
+
+
+def show(
+    source: Source, query: Query, options: argparse.Namespace, wanted: Filter | None
+) -> int:
+    """Write one listing; the number of rows shown."""
+    from dataclasses import replace
+
+    from natscope.views.listing import everything, listing
+
+    chunks = _begun(source.chunks(wanted))
+    evidence = source.evidence()
+    first, chunks = next(chunks), chunks
+    writer = formats.writer(options, rows="groups" if query.group else "flows")
+    if query.columns is None and not query.group and formats.for_programs(options):
+        query = replace(query, columns=everything(first))
+    names = formats.Names(options)
+    rows = 0
+    for page in listing(_again(first, chunks), evidence, query):
+        names.resolve(writer, page)
+        output.write(writer.write(page))
+        rows += page.rows
+    output.write(writer.end())
+    if rows == 0 and output.is_terminal():
+        _explain_nothing(source, query, wanted)
+    return rows
+
+
+def _begun(chunks: Iterator[FlowTable]) -> Iterator[FlowTable]:
+    """The chunks, the first always there."""
+    from natscope.table.flowtable import FlowTable
+
+    yield next(chunks, FlowTable.empty())
+    yield from chunks
+
+
+def _again(first: FlowTable, rest: Iterator[FlowTable]) -> Iterator[FlowTable]:
+    yield first
+    yield from rest
+
+
+def _explain_nothing(source: Source, query: Query, wanted: Filter | None) -> None:
+    """An empty screen leaves people guessing; say why it is empty."""
+    count = getattr(source, "count", None)
+    if count is None:
+        return
+    entries, _ = count()
+    if entries == 0:
+        diagnostics.note(
+            "no flows: nothing is tracked here (conntrack starts with the first "
+            "rule that needs it), or this is not the namespace that translates"
+        )
+    elif not query.untranslated:
+        diagnostics.note(f"no translated flow among {entries}; --all shows the others")
+    elif wanted is not None:
+        diagnostics.note(f"none of {entries} flows matches")
+
+
+def _query(options: argparse.Namespace) -> Query:
+    from natscope.views import listing
+
+    if options.limit is not None and options.limit < 0:
+        raise UsageError("--limit takes a number from 0 up")
+    columns = _names(options.columns)
+    group = _names(options.group_by) or ()
+    if options.layout == "ios":
+        columns = columns or listing.IOS_FIELDS
+    if options.bindings:
+        group = group or listing.BINDING_FIELDS
+    sort = _names(options.sort) or ()
+    return listing.Query(
+        columns=columns,
+        untranslated=options.all,
+        sort=tuple(name.removeprefix("-") for name in sort),
+        descending=any(name.startswith("-") for name in sort),
+        limit=options.limit,
+        group=group,
+        wide=options.wide,
+    )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,35 @@
+"""All of standard output, as bytes: ``> file`` and a terminal get the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+
+def write(data: bytes) -> None:
+    """Write all of it, at once.
+
+    Raises:
+        OSError: the disk is full, or the like; never swallowed.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(sys.stdout.fileno(), view) :]
+
+
+def is_terminal() -> bool:
+    """Whether a person is looking."""
+    return sys.stdout.isatty()
+
+
+def wants_colour() -> bool:
+    """Colour on a terminal, unless NO_COLOR says otherwise (no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return is_terminal() and os.environ.get("TERM") != "dumb"
+
+
+def terminal_rows() -> int:
+    """How many lines the terminal shows."""
+    return shutil.get_terminal_size((80, 24)).lines

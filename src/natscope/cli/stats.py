@@ -1,0 +1,115 @@
+"""``natscope stats``: how full the table is, and the counters, explained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any
+
+from natscope.cli import diagnostics, output
+from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.sources.kernel import Kernel
+from natscope.views.counters import Fill, counters
+
+if TYPE_CHECKING:
+    from natscope.codec.stats import CpuStats
+    from natscope.views.counters import Counter
+
+EPILOG = """\
+examples:
+  natscope stats                 totals since boot
+  natscope stats --interval 10   what changed in ten seconds: the number to trust
+  natscope stats --cpus          each CPU by itself
+Totals count since boot, so a large one may be old news: measure the change.
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Show the fill of the table and the counters."""
+    parser = argparse.ArgumentParser(
+        prog="natscope stats",
+        description="Entries against the limit, and the kernel's counters.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--netns", metavar="NAME|PID|PATH", help="another namespace")
+    parser.add_argument("-i", "--interval", type=float, metavar="SECONDS")
+    parser.add_argument("--cpus", action="store_true", help="each CPU by itself")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    options = parser.parse_args(argv)
+    if options.interval is not None and options.interval <= 0:
+        raise UsageError("--interval takes a number of seconds above 0")
+    with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
+        before = None
+        if options.interval is not None:
+            before = kernel.cpu_stats()
+            time.sleep(options.interval)
+        entries, limit = kernel.count()
+        limit = limit or kernel.sysctl("nf_conntrack_max")
+        fill = Fill(entries, limit, kernel.sysctl("nf_conntrack_buckets"))
+        now = kernel.cpu_stats()
+    found = counters(
+        [cpu.counters for cpu in now],
+        [cpu.counters for cpu in before] if before is not None else None,
+    )
+    if options.json:
+        output.write(json.dumps(_document(fill, found, now), indent=2).encode() + b"\n")
+    else:
+        lines = [*_fill_lines(fill), "", *_counter_lines(found)]
+        lines += ["", *_cpu_lines(now)] if options.cpus else []
+        output.write("".join(f"{line}\n" for line in lines).encode())
+    return ExitCode.DONE
+
+
+def _fill_lines(fill: Fill) -> list[str]:
+    line = f"entries  {fill.entries}"
+    if fill.limit:
+        line += f" of {fill.limit}, {100 * (fill.share or 0):.1f} % full"
+    lines = [line]
+    if fill.buckets:
+        load = 2 * fill.entries / fill.buckets
+        lines.append(
+            f"buckets  {fill.buckets}, this namespace fills {load:.2f} a bucket "
+            "(two hashes an entry; the hash is the whole host's)"
+        )
+    return lines
+
+
+def _counter_lines(found: list[Counter]) -> list[str]:
+    names = max([len(counter.name) for counter in found], default=7)
+    measured = any(counter.delta is not None for counter in found)
+    head = f"{'COUNTER':<{names}}  {'TOTAL':>10}"
+    lines = [head + (f"  {'CHANGE':>8}" if measured else "") + "  MEANING"]
+    for counter in found:
+        line = f"{counter.name:<{names}}  {counter.total:>10}"
+        if measured:
+            line += f"  {counter.delta or 0:>+8}"
+        indent = " " * (len(line) + 2)
+        first, *more = textwrap.wrap(counter.meaning, 60)
+        lines.append(f"{line}  {first}")
+        lines += [indent + text for text in more]
+    return lines
+
+
+def _cpu_lines(cpus: list[CpuStats]) -> list[str]:
+    return [
+        f"cpu {cpu.cpu}: " + " ".join(f"{k}={v}" for k, v in cpu.counters.items())
+        for cpu in cpus
+    ]
+
+
+def _document(fill: Fill, found: list[Counter], cpus: list[CpuStats]) -> dict[str, Any]:
+    return {
+        "schema": "natscope.stats/1",
+        "entries": fill.entries,
+        "limit": fill.limit,
+        "buckets": fill.buckets,
+        "counters": {
+            counter.name: {"total": counter.total, "meaning": counter.meaning}
+            | ({} if counter.delta is None else {"change": counter.delta})
+            for counter in found
+        },
+        "cpus": [{"cpu": cpu.cpu, **cpu.counters} for cpu in cpus],
+    }

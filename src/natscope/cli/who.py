@@ -1,0 +1,99 @@
+"""``natscope who``: the host behind a public address and port."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics, inputs, output
+from natscope.cli.diagnostics import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from natscope.model.flow import Flow
+    from natscope.model.tuples import Address
+    from natscope.sources.base import Source
+    from natscope.views.who import Answer
+
+EPILOG = """\
+examples:
+  natscope who 203.0.113.7:41234         the inside host that has this port now
+  natscope who 203.0.113.7:41234/udp     of one protocol
+  natscope who '[2001:db8::7]:443'       behind a port forward
+  natscope who 203.0.113.7               everyone behind the address
+  natscope who 203.0.113.7:41234 saved.txt   in a saved listing
+exit code 1: nobody is.
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Answer one question."""
+    parser = argparse.ArgumentParser(
+        prog="natscope who",
+        description="Who is behind a public address and port.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("public", metavar="PUBLIC[:PORT][/PROTO]")
+    inputs.add_source_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    options = inputs.parse(parser, argv)
+    file, words = inputs.split_words(options)
+    asked = _question(options.public)
+    wanted = inputs.filter_of([*asked, "and", "(", *words, ")"] if words else asked)
+    with inputs.opened(options, file) as source:
+        found = _answers(source, list(source.flows(wanted)))
+        code = inputs.report(source)
+    if options.json:
+        _write_json(options.public, found)
+    else:
+        _write_text(options.public, found)
+    return code if found or code else ExitCode.NOTHING
+
+
+def _question(public: str) -> list[str]:
+    """The filter a question means."""
+    endpoint, _, proto = public.partition("/")
+    if not endpoint:
+        raise UsageError("whose public address? natscope who PUBLIC[:PORT][/PROTO]")
+    words = ["public", endpoint]
+    return [*words, "and", "proto", proto] if proto else words
+
+
+def _answers(source: Source, flows: list[Flow]) -> list[Answer]:
+    from natscope.views.who import answers
+
+    evidence = source.evidence()
+    found = answers(flows, evidence, {}, {})
+    neighbours = getattr(source, "neighbours", None)
+    if neighbours is None or not found:
+        return found
+    from natscope.sources.names import Resolver, leases
+
+    macs: dict[Address, str] = {n.address: n.mac for n in neighbours()}
+    hosts = {answer.host.address for answer in found}
+    leased = leases()
+    names = {host: leased[str(host)] for host in hosts if str(host) in leased}
+    asked = Resolver().names(str(host) for host in hosts - names.keys())
+    names |= {host: asked[str(host)] for host in hosts if str(host) in asked}
+    return answers(flows, evidence, macs, names)
+
+
+def _write_json(public: str, found: list[Answer]) -> None:
+    from natscope.views.who import record
+
+    document = {
+        "schema": "natscope.who/1",
+        "public": public,
+        "answers": [record(answer) for answer in found],
+    }
+    output.write(json.dumps(document, indent=2).encode() + b"\n")
+
+
+def _write_text(public: str, found: list[Answer]) -> None:
+    from natscope.views.who import sentences
+
+    if not found:
+        diagnostics.note(f"nobody is behind {public} now")
+    lines = [line for answer in found for line in sentences(answer)]
+    output.write("".join(f"{line}\n" for line in lines).encode())

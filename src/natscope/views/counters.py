@@ -1,0 +1,82 @@
+"""The kernel's conntrack counters: totals, changes, and what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+MEANINGS: Mapping[str, str] = {
+    "found": "look-ups that found an entry for a new packet's tuple; stays 0 on "
+    "current kernels in ordinary use",
+    "invalid": "packets conntrack could not make sense of: no entry and not a "
+    "beginning, out of window, bad checksum; they are not translated",
+    "insert": "entries inserted by the user-space path only; ordinary new flows are "
+    "not counted here",
+    "insert_failed": "new flows that could not enter the table: their reply tuple is "
+    "taken (SNAT ports used up, or two flows raced for one port)",
+    "drop": "packets dropped: the table is full, no memory, or insertion failed; "
+    "rises together with insert_failed when SNAT ports run out",
+    "early_drop": "young or unanswered entries thrown out to make room: the table "
+    "is at its limit",
+    "error": "packets with malformed headers (ICMP and others)",
+    "search_restart": "look-ups begun again because an entry moved; harmless",
+    "clash_resolve": "two packets of one new flow raced and one entry served both; "
+    "harmless (the old DNS race, mended)",
+    "chaintoolong": "new flows refused because their hash chain was too long: "
+    "raise nf_conntrack_buckets",
+    "searched": "look-ups; no longer counted by current kernels",
+    "new": "new entries; no longer counted by current kernels",
+    "ignore": "packets not tracked on purpose; no longer counted by current kernels",
+    "delete": "entries removed; no longer counted by current kernels",
+    "delete_list": "entries put on the dying list; no longer counted",
+}
+"""Each counter in a line, from nf_conntrack_core.c and experience with 6.18."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One counter summed over the CPUs; ``delta`` is its change, if measured."""
+
+    name: str
+    total: int
+    delta: int | None
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How full the table is; ``None`` where the kernel does not say."""
+
+    entries: int
+    limit: int | None
+    buckets: int | None
+
+    @property
+    def share(self) -> float | None:
+        """Entries over limit, 1.0 is full."""
+        return self.entries / self.limit if self.limit else None
+
+
+def totals(cpus: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Each counter summed over the CPUs, in the kernel's order."""
+    summed: dict[str, int] = {}
+    for counters in cpus:
+        for name, value in counters.items():
+            summed[name] = summed.get(name, 0) + value
+    return summed
+
+
+def counters(
+    now: Sequence[Mapping[str, int]], before: Sequence[Mapping[str, int]] | None = None
+) -> list[Counter]:
+    """The counters with their meaning, and their change since ``before``.
+
+    The kernel counts in 32 bits a CPU and wraps.
+    """
+    first = totals(before) if before is not None else None
+    found = []
+    for name, total in totals(now).items():
+        delta = None if first is None else (total - first.get(name, 0)) % (1 << 32)
+        meaning = MEANINGS.get(name, "not known to this version of natscope")
+        found.append(Counter(name, total, delta, meaning))
+    return found

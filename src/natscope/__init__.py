@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from natscope.model.flow import Flow
     from natscope.model.nat import Kind, Translation, translation
     from natscope.model.tuples import FlowTuple
-    from natscope.sources import open, read  # noqa: A004
+    from natscope.sources import open, read
     from natscope.table.flowtable import FlowTable
 
 __version__ = "0.1.0"

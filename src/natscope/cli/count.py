@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
     wanted = inputs.filter_of(words)
     with inputs.opened(options, file) as source:
         if options.by:
-            from natscope.views.listing import Query
+            from natscope.views.query import Query
 
             by = tuple(name for name in options.by.split(",") if name)
             query = Query(untranslated=True, group=by, limit=options.limit)

@@ -16,9 +16,7 @@ def run(argv: list[str]) -> int:
     elif argv[0] in TOPICS:
         text = TOPICS[argv[0]][1]()
     else:
-        raise UsageError(
-            f"no help on {argv[0]!r}", hint=f"topics: {', '.join(TOPICS)}"
-        )
+        raise UsageError(f"no help on {argv[0]!r}", hint=f"topics: {', '.join(TOPICS)}")
     output.write(text.encode())
     return ExitCode.DONE
 
@@ -62,7 +60,7 @@ def _formats() -> str:
     return (
         "Formats of every listing:\n\n"
         "  (none)    aligned text for people; coloured on a terminal, not in a pipe\n"
-        "  --json    one document: {\"schema\": …, \"flows\": [ … ]}\n"
+        '  --json    one document: {"schema": …, "flows": [ … ]}\n'
         "  --ndjson  one JSON object a line\n"
         "  --csv     comma-separated, RFC 4180, with a heading line\n"
         "  --tsv     tab-separated\n\n"

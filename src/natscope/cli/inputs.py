@@ -104,8 +104,10 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
 
     wire = diagnostics.wire()
     kernel: Kernel | AllNamespaces
-    kernel = AllNamespaces(wire=wire) if options.all_netns else Kernel(
-        options.netns, wire=wire
+    kernel = (
+        AllNamespaces(wire=wire)
+        if options.all_netns
+        else Kernel(options.netns, wire=wire)
     )
     with kernel:
         yield kernel

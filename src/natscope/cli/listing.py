@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, formats, inputs, output
-from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.cli.diagnostics import UsageError
+from natscope.views.query import BINDING_FIELDS, IOS_FIELDS, Query
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
     from natscope.sources.base import Source
     from natscope.table.flowtable import FlowTable
-    from natscope.views.listing import Query
 
 EPILOG = """\
 examples:
@@ -85,7 +86,7 @@ def run(argv: list[str]) -> int:
     if options.watch is not None:
         from natscope.cli.watch import watch
 
-        return watch(options, query, wanted, file)
+        watch(options, query, wanted, file)
     with inputs.opened(options, file) as source:
         show(source, query, options, wanted)
         return inputs.report(source)
@@ -95,13 +96,14 @@ def show(
     source: Source, query: Query, options: argparse.Namespace, wanted: Filter | None
 ) -> int:
     """Write one listing; the number of rows shown."""
-    from dataclasses import replace
-
+    # the kernel begins its dump before NumPy and what needs it are loaded
+    chunks = source.chunks(wanted)
+    first = next(chunks, None)
+    from natscope.table.flowtable import FlowTable
     from natscope.views.listing import everything, listing
 
-    chunks = _begun(source.chunks(wanted))
+    first = FlowTable.empty() if first is None else first
     evidence = source.evidence()
-    first, chunks = next(chunks), chunks
     writer = formats.writer(options, rows="groups" if query.group else "flows")
     if query.columns is None and not query.group and formats.for_programs(options):
         query = replace(query, columns=everything(first))
@@ -115,14 +117,6 @@ def show(
     if rows == 0 and output.is_terminal():
         _explain_nothing(source, query, wanted)
     return rows
-
-
-def _begun(chunks: Iterator[FlowTable]) -> Iterator[FlowTable]:
-    """The chunks, the first always there."""
-    from natscope.table.flowtable import FlowTable
-
-    yield next(chunks, FlowTable.empty())
-    yield from chunks
 
 
 def _again(first: FlowTable, rest: Iterator[FlowTable]) -> Iterator[FlowTable]:
@@ -148,18 +142,16 @@ def _explain_nothing(source: Source, query: Query, wanted: Filter | None) -> Non
 
 
 def _query(options: argparse.Namespace) -> Query:
-    from natscope.views import listing
-
     if options.limit is not None and options.limit < 0:
         raise UsageError("--limit takes a number from 0 up")
     columns = _names(options.columns)
     group = _names(options.group_by) or ()
     if options.layout == "ios":
-        columns = columns or listing.IOS_FIELDS
+        columns = columns or IOS_FIELDS
     if options.bindings:
-        group = group or listing.BINDING_FIELDS
+        group = group or BINDING_FIELDS
     sort = _names(options.sort) or ()
-    return listing.Query(
+    return Query(
         columns=columns,
         untranslated=options.all,
         sort=tuple(name.removeprefix("-") for name in sort),

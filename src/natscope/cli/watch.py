@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from natscope.cli import formats, inputs, output
-from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.cli.diagnostics import UsageError
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
     from natscope.sources.base import Source
     from natscope.table.flowtable import FlowTable
-    from natscope.views.listing import Query
+    from natscope.views.query import Query
 
 HOME_AND_CLEAR = b"\x1b[H\x1b[2J"
 SHORTEST_S = 0.2
@@ -22,7 +22,7 @@ SHORTEST_S = 0.2
 
 def watch(
     options: argparse.Namespace, query: Query, wanted: Filter, file: str | None
-) -> int:
+) -> NoReturn:
     """List until interrupted; the largest rates first unless sorted otherwise."""
     if file is not None:
         raise UsageError("--watch needs the live table, not a file")
@@ -44,7 +44,6 @@ def watch(
             output.write(_screen(source, shown, query, options))
             before, then = table, now
             time.sleep(options.watch)
-    return ExitCode.DONE
 
 
 def _screen(

@@ -83,7 +83,7 @@ class Decoder:
         """Decode the messages that start at these offsets, multiples of four."""
         batch = _Batch(buffer, starts)
         lengths = batch.words[starts >> 2] if len(starts) else np.zeros(0, np.uint32)
-        for length in np.unique(lengths).tolist():
+        for length in np.flatnonzero(np.bincount(lengths)).tolist():
             self._same_length(batch, length, np.flatnonzero(lengths == length))
         return batch.table()
 

@@ -69,8 +69,8 @@ def concat(cells: Sequence[Cell]) -> Cell:
 def literal(text: bytes, n: int) -> Cell:
     """The same text in every row."""
     row = np.frombuffer(text, np.uint8)
-    text = np.broadcast_to(row, (n, len(row)))
-    return Cell((text,), np.broadcast_to(np.intp(len(row)), (n,)))
+    rows = np.broadcast_to(row, (n, len(row)))
+    return Cell((rows,), np.broadcast_to(np.intp(len(row)), (n,)))
 
 
 def lookup(
@@ -79,7 +79,7 @@ def lookup(
     """The text each code stands for; ``widths`` where they differ from the bytes."""
     table = _words(list(texts))
     lengths = np.array([len(t) for t in texts] if widths is None else widths, np.intp)
-    text = table[codes].view(np.uint8).reshape(len(codes), -1)
+    text = table[codes].view(np.uint8).reshape(len(codes), table.dtype.itemsize)
     return Cell((text,), lengths[codes])
 
 

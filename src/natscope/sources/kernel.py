@@ -77,9 +77,12 @@ class Kernel:
                 CAP_NET_ADMIN.
         """
         prefilter = filter.kernel() if filter is not None else KernelFilter()
-        evidence = self.evidence() if filter is not None else Evidence()
+        evidence: Evidence | None = None
         for chunk in self._dump(prefilter):
-            kept = chunk if filter is None else chunk.mask(filter.mask(chunk, evidence))
+            kept = chunk
+            if filter is not None:
+                evidence = evidence or self.evidence()
+                kept = chunk.mask(filter.mask(chunk, evidence))
             if len(kept):
                 yield kept
 
@@ -148,13 +151,12 @@ class Kernel:
         with self._socket() as sock:
             request = encode.dump_request(prefilter, seq=sock.next_seq())
             buffers = sock.dump(request, DUMP)
-            first = next(buffers, None)  # NumPy loads while the kernel works
-            from natscope.codec.vector import Decoder
+            next(buffers)
+            from natscope.codec.vector import Decoder  # while the kernel works
 
             decoder, repeats = Decoder(), _Repeats()
-            while first is not None:
-                yield repeats.drop(_decode(decoder, first))
-                first = next(buffers, None)
+            for datagrams in buffers:
+                yield repeats.drop(_decode(decoder, datagrams))
 
 
 def _decode(decoder: Decoder, datagrams: Datagrams) -> FlowTable:

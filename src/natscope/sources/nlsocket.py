@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import queue
 import socket
@@ -112,15 +113,18 @@ class NetlinkSocket:
     def dump(self, request: bytes, operation: str) -> Iterator[Datagrams]:
         """Send a dump request; yield buffers of datagrams as they fill.
 
-        The last datagram holds NLMSG_DONE and is left out.
+        The first buffer is empty and comes at once: the kernel is at work, and
+        the caller may be too.  NLMSG_DONE is left out.
 
         Raises:
             KernelError: the kernel refused or broke off.
         """
-        self._send(request)
-        receiver = _Receiver(self._socket, struct.unpack_from("=I", request, 8)[0])
+        if self._wire is not None:
+            self._wire("sent", request)
+        receiver = _Receiver(self._socket, request)
         receiver.start()
         try:
+            yield Datagrams(memoryview(b""))  # under way: time to load what decodes
             while (filled := receiver.filled.get()) is not None:
                 if isinstance(filled, OSError):
                     raise _os_error(operation, filled)
@@ -166,21 +170,26 @@ class _Receiver(threading.Thread):
     then None.
     """
 
-    def __init__(self, sock: socket.socket, seq: int) -> None:
+    def __init__(self, sock: socket.socket, request: bytes) -> None:
         super().__init__(name="natscope-receive", daemon=True)
+        self._socket = sock
         self._fd = sock.fileno()
-        self._seq = seq
+        self._request = request
+        (self._seq,) = struct.unpack_from("=I", request, 8)
         self._stopping = False
         self.filled: queue.SimpleQueue[Datagrams | bytes | OSError | None]
         self.filled = queue.SimpleQueue()
         self.free: queue.SimpleQueue[Datagrams | None] = queue.SimpleQueue()
         for _ in range(BUFFERS):
-            self.free.put(Datagrams(memoryview(bytearray(SLOT * SLOTS))))
+            # pages of a map cost nothing until the kernel writes to them
+            self.free.put(Datagrams(memoryview(mmap.mmap(-1, SLOT * SLOTS))))
         self._recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
         self._vectors: dict[int, tuple[ctypes.Array[_Mmsghdr], object]] = {}
 
     def run(self) -> None:
         try:
+            # the kernel walks to the first entry before send(2) returns
+            self._socket.send(self._request)
             while (room := self.free.get()) is not None:
                 if self._stopping or self._fill(room):
                     break

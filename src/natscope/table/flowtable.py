@@ -194,7 +194,9 @@ class FlowTable:
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame over :meth:`to_arrow`."""
-        return self.to_arrow().to_pandas()
+        from natscope.table.interchange import to_pandas
+
+        return to_pandas(self)
 
     def to_polars(self) -> Any:
         """A polars.DataFrame over :meth:`to_arrow`."""

@@ -264,7 +264,11 @@ _DERIVED = (
         _ios(End.REPLY_SRC, End.ORIG_SRC),
     ),
 )
-_RAW = tuple(_column(c.name) for c in COLUMNS if c.dtype != "O" and c.name not in ("family", "proto"))
+_RAW = tuple(
+    _column(c.name)
+    for c in COLUMNS
+    if c.dtype != "O" and c.name not in ("family", "proto")
+)
 
 FIELDS: dict[str, Field] = {field.name: field for field in (*_DERIVED, *_RAW)}
 

@@ -17,41 +17,14 @@ from natscope.model.nat import Kind
 from natscope.table.flowtable import FlowTable
 from natscope.views import values as v
 from natscope.views.fields import Field, Reading, fields
-
-NAT_FIELDS = ("proto", "inside", "public", "outside", "target", "kind", "state")
-"""``target`` is left out of a short listing in which no flow has one."""
-IOS_FIELDS = (
-    "proto",
-    "inside_global",
-    "inside_local",
-    "outside_local",
-    "outside_global",
+from natscope.views.query import (
+    COUNT_FIELDS,
+    JSON_FIELDS_FIRST,
+    NAT_FIELDS,
+    OPTIONAL_FIELDS,
+    WIDE_FIELDS,
+    Query,
 )
-BINDING_FIELDS = ("proto", "inside", "public", "kind")
-OPTIONAL_FIELDS = ("age", "idle", "bytes", "rate")
-"""Shown when the source knows them for some row."""
-WIDE_FIELDS = (
-    *("netns", "zone", "age", "idle", "timeout", "packets", "bytes", "rate"),
-    *("mark", "helper", "label_names", "id"),
-)
-COUNT_FIELDS = ("flows", "bytes", "packets")
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to list.
-
-    ``limit`` counts rows of the result; ``group`` names fields to count by.
-    """
-
-    columns: tuple[str, ...] | None = None
-    untranslated: bool = False
-    """Also list flows without NAT."""
-    sort: tuple[str, ...] = ()
-    descending: bool = False
-    limit: int | None = None
-    group: tuple[str, ...] = ()
-    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +34,6 @@ class Page:
     fields: tuple[Field, ...]
     columns: tuple[v.Values, ...]
     rows: int
-
-
-JSON_FIELDS_FIRST = ("proto", "kind", "state", "inside", "public", "outside", "target")
-"""What an object begins with; every column the table holds follows."""
 
 
 def everything(table: FlowTable) -> tuple[str, ...]:

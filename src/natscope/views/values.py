@@ -142,9 +142,8 @@ def group(columns: list[Values], n: int) -> tuple[NDArray[np.intp], NDArray[np.i
 
 
 def _turned(key: NDArray[Any]) -> NDArray[Any]:
-    if key.dtype.kind in "ui":
-        return ~key
-    if key.dtype.kind == "b":
-        return np.logical_not(key)
+    if key.dtype.kind in "uib":
+        turned: NDArray[Any] = ~key
+        return turned
     rank: NDArray[Any] = np.unique(key, return_inverse=True)[1]
     return -rank

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from natscope.model.flow import Flow
     from natscope.model.tuples import Address
     from natscope.sources.base import Source
-    from natscope.views.who import Answer
+    from natscope.views.who import Answer, Host
 
 EPILOG = """\
 examples:
@@ -61,22 +61,24 @@ def _question(public: str) -> list[str]:
 
 
 def _answers(source: Source, flows: list[Flow]) -> list[Answer]:
-    from natscope.views.who import answers
+    from natscope.views.who import answers, name_hosts
 
-    evidence = source.evidence()
-    found = answers(flows, evidence, {}, {})
+    found = answers(flows, source.evidence())
     neighbours = getattr(source, "neighbours", None)
-    if neighbours is None or not found:
-        return found
-    from natscope.sources.names import Resolver, leases
+    if found and neighbours is not None:
+        macs = {n.address: n.mac for n in neighbours()}
+        name_hosts(found, _hosts({a.host.address for a in found}, macs))
+    return found
 
-    macs: dict[Address, str] = {n.address: n.mac for n in neighbours()}
-    hosts = {answer.host.address for answer in found}
-    leased = leases()
-    names = {host: leased[str(host)] for host in hosts if str(host) in leased}
-    asked = Resolver().names(str(host) for host in hosts - names.keys())
-    names |= {host: asked[str(host)] for host in hosts if str(host) in asked}
-    return answers(flows, evidence, macs, names)
+
+def _hosts(addresses: set[Address], macs: dict[Address, str]) -> dict[Address, Host]:
+    """What neighbours, DHCP leases and reverse DNS say of these addresses."""
+    from natscope.sources.names import Resolver, leases
+    from natscope.views.who import Host
+
+    names = leases()
+    names |= Resolver().names(str(a) for a in addresses if str(a) not in names)
+    return {a: Host(macs.get(a), names.get(str(a))) for a in addresses}
 
 
 def _write_json(public: str, found: list[Answer]) -> None:

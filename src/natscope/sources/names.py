@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterable
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 
 WORKERS = 16
@@ -33,7 +32,7 @@ class Resolver:
 
     def names(self, addresses: Iterable[str]) -> dict[str, str]:
         """The names known of these addresses, after at most the time limit."""
-        wanted = {address for address in addresses if ip_address(address)}
+        wanted = set(addresses)
         for address in wanted - self._asked:
             self._asked.add(address)
             self._wanted.put(address)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,98 +11,105 @@ from natscope import uapi
 from natscope.model import age
 from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
-from natscope.model.nat import KIND_WORDS, Endpoint, Kind, translation
+from natscope.model.nat import KIND_WORDS, End, Endpoint, Kind, classify, endpoint
 from natscope.model.tuples import Address
+
+OUTSIDE_SHOWN = 5
+"""Remote ends named in words before the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One flow behind the public endpoint, and what is known of its host."""
+class Host:
+    """What the box knows of a host beside its flows."""
 
-    flow: Flow
+    mac: str | None = None
+    name: str | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """A host behind the public endpoint, with all its flows through it."""
+
+    proto: int
     host: Endpoint
     public: Endpoint
-    outside: Endpoint | None
     kind: Kind
-    since_ns: int | None
-    age_s: int | None
-    mac: str | None
-    name: str | None
+    flows: list[Flow] = field(default_factory=list)
+    outside: list[Endpoint] = field(default_factory=list)
+    since_ns: int | None = None
+    about: Host = field(default_factory=Host)
+
+    def total(self, column: str) -> int | None:
+        """The sum of a counter over the flows that have it."""
+        values = [getattr(flow, column) for flow in self.flows]
+        known = [value for value in values if value is not None]
+        return sum(known) if known else None
 
 
-def answers(
-    flows: Sequence[Flow],
-    evidence: Evidence,
-    macs: Mapping[Address, str],
-    names: Mapping[Address, str],
-) -> list[Answer]:
-    """The hosts behind these flows, the longest-lived first.
-
-    Args:
-        flows: the flows that have the public endpoint.
-        evidence: the moment and the box.
-        macs: hardware address of each neighbour.
-        names: host name of each inside host, where known.
-    """
-    found = []
+def answers(flows: Iterable[Flow], evidence: Evidence) -> list[Answer]:
+    """The hosts behind these flows, the earliest first."""
+    found: dict[tuple[int, Endpoint, Endpoint, Kind], Answer] = {}
     for flow in flows:
-        parts = translation(flow, evidence)
-        host = parts.inside or parts.target
-        if host is None or parts.public is None:
+        kind, ends = classify(flow, evidence)
+        # behind a public destination stands its target, also in a hairpin
+        behind = ends.target if ends.public is End.ORIG_DST else ends.inside
+        remote = End.ORIG_SRC if ends.public is End.ORIG_DST else ends.outside
+        host, public = endpoint(flow, behind), endpoint(flow, ends.public)
+        if host is None or public is None:
             continue
-        seconds = age.age_s(flow, evidence)
-        found.append(
-            Answer(
-                flow,
-                host=host,
-                public=parts.public,
-                outside=parts.outside,
-                kind=parts.kind,
-                since_ns=_since(flow, evidence, seconds),
-                age_s=seconds,
-                mac=macs.get(host.address),
-                name=names.get(host.address),
-            )
-        )
-    return sorted(found, key=lambda a: (a.since_ns is None, a.since_ns or 0))
+        key = (flow.proto, host, public, kind)
+        answer = found.setdefault(key, Answer(*key))
+        answer.flows.append(flow)
+        outside = endpoint(flow, remote)
+        if outside is not None:
+            answer.outside.append(outside)
+        born = _since(flow, evidence)
+        if born is not None:
+            answer.since_ns = min(born, answer.since_ns or born)
+    return sorted(found.values(), key=lambda a: (a.since_ns is None, a.since_ns or 0))
+
+
+def name_hosts(found: Iterable[Answer], hosts: Mapping[Address, Host]) -> None:
+    """Put what the box knows of each host into its answers."""
+    for answer in found:
+        answer.about = hosts.get(answer.host.address, answer.about)
 
 
 def sentences(answer: Answer) -> list[str]:
     """An answer in words, the host first."""
-    flow = answer.flow
-    proto = uapi.protocol_name(flow.proto)
-    head = f"{show(answer.host)} {proto}"
-    if answer.name:
-        head += f"  {answer.name}"
-    if answer.mac:
-        head += f"  mac {answer.mac}"
+    head = f"{show(answer.host)} {uapi.protocol_name(answer.proto)}"
+    if answer.about.name:
+        head += f"  {answer.about.name}"
+    if answer.about.mac:
+        head += f"  mac {answer.about.mac}"
     lines = [head, f"  public   {show(answer.public)} ({KIND_WORDS[answer.kind]})"]
-    if answer.outside is not None:
-        lines.append(f"  outside  {show(answer.outside)}")
+    if answer.outside:
+        shown = ", ".join(show(end) for end in answer.outside[:OUTSIDE_SHOWN])
+        more = len(answer.outside) - OUTSIDE_SHOWN
+        lines.append(f"  outside  {shown}" + (f" and {more} more" if more > 0 else ""))
     if answer.since_ns is not None:
         moment = datetime.fromtimestamp(answer.since_ns // 10**9, UTC)
         lines.append(f"  since    {moment:%Y-%m-%d %H:%M:%S} UTC")
-    if flow.orig_bytes is not None and flow.reply_bytes is not None:
-        lines.append(f"  sent     {flow.orig_bytes} B, received {flow.reply_bytes} B")
+    sent, received = answer.total("orig_bytes"), answer.total("reply_bytes")
+    if sent is not None and received is not None:
+        lines.append(f"  sent     {sent} B, received {received} B")
     return lines
 
 
 def record(answer: Answer) -> dict[str, Any]:
     """An answer for programs; what is not known is left out."""
-    flow = answer.flow
     known: dict[str, Any] = {
-        "proto": uapi.protocol_name(flow.proto),
+        "proto": uapi.protocol_name(answer.proto),
         "kind": answer.kind.letter,
         "host": _object(answer.host),
         "public": _object(answer.public),
-        "outside": _object(answer.outside),
+        "outside": [_object(end) for end in answer.outside],
+        "flows": len(answer.flows),
         "since_ns": answer.since_ns,
-        "age": answer.age_s,
-        "mac": answer.mac,
-        "name": answer.name,
-        "orig_bytes": flow.orig_bytes,
-        "reply_bytes": flow.reply_bytes,
-        "id": flow.id,
+        "mac": answer.about.mac,
+        "name": answer.about.name,
+        "orig_bytes": answer.total("orig_bytes"),
+        "reply_bytes": answer.total("reply_bytes"),
     }
     return {name: value for name, value in known.items() if value is not None}
 
@@ -116,18 +123,17 @@ def show(endpoint: Endpoint) -> str:
     return f"{endpoint.address}:{endpoint.port}"
 
 
-def _object(endpoint: Endpoint | None) -> dict[str, Any] | None:
-    if endpoint is None:
-        return None
+def _object(endpoint: Endpoint) -> dict[str, Any]:
     shown: dict[str, Any] = {"address": str(endpoint.address)}
     if endpoint.port is not None:
         shown["port"] = endpoint.port
     return shown
 
 
-def _since(flow: Flow, evidence: Evidence, seconds: int | None) -> int | None:
+def _since(flow: Flow, evidence: Evidence) -> int | None:
     if flow.start_ns is not None:
         return flow.start_ns
+    seconds = age.age_s(flow, evidence)
     if seconds is None or evidence.now_ns is None:
         return None
-    return evidence.now_ns - seconds * 10**9
+    return evidence.now_ns - seconds * age.NS_PER_S

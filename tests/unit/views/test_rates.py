@@ -1,0 +1,30 @@
+"""Rates between two readings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unit.views.test_listing import SIX, WEB
+
+from natscope.table.flowtable import FlowTable
+from natscope.views.rates import with_rates
+
+
+def rates(before: list[object], now: list[object], seconds: float) -> list[int | None]:
+    tables = [FlowTable.from_flows(flows) for flows in (before, now)]  # type: ignore[arg-type]
+    return [flow.rate for flow in with_rates(*tables, seconds)]
+
+
+def test_a_rate_is_bytes_both_ways_over_the_time() -> None:
+    later = replace(WEB, orig_bytes=2_000, reply_bytes=1_203_000)
+    assert rates([WEB, SIX], [later, SIX], 2.0) == [2_000, 0]
+
+
+def test_a_new_flow_and_one_that_began_again_have_no_rate() -> None:
+    again = replace(WEB, orig_bytes=0, reply_bytes=0)
+    other = replace(WEB, id=99)
+    assert rates([WEB], [again, other], 2.0) == [None, None]
+
+
+def test_without_counters_there_are_no_rates() -> None:
+    assert rates([SIX], [SIX], 1.0) == [None]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from natscope.table.columns import BIT, BY_NAME, COLUMNS
+from natscope.table.records import columns_of, flows_of
 
 if TYPE_CHECKING:
     from natscope.model.flow import Flow
@@ -70,9 +71,7 @@ class FlowTable:
     @classmethod
     def from_flows(cls, flows: Iterable[Flow]) -> FlowTable:
         """Make a table of Flow records."""
-        from natscope.table.records import table_of
-
-        return table_of(flows)
+        return cls(*columns_of(flows))
 
     @classmethod
     def concat(cls, tables: Sequence[FlowTable]) -> FlowTable:
@@ -93,9 +92,7 @@ class FlowTable:
 
     def __iter__(self) -> Iterator[Flow]:
         """The rows as Flow records."""
-        from natscope.table.records import flows_of
-
-        return flows_of(self)
+        return flows_of(self._data, self._present)
 
     def __getitem__(self, name: str) -> Array:
         """A column, read-only: zeros where absent."""

@@ -1,11 +1,11 @@
-"""Rows of a FlowTable as Flow records, and back."""
+"""Columns as Flow records, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from natscope import uapi
 from natscope.model.flow import Flow
 from natscope.model.tuples import Address, FlowTuple
 from natscope.table.columns import BIT, BY_NAME, COLUMNS
-from natscope.table.flowtable import FlowTable
+
+Columns = Mapping[str, NDArray[Any]]
+Words = NDArray[np.uint64]
 
 BATCH = 4096
 _WORD = 64
@@ -23,16 +25,18 @@ _PLAIN = tuple(f.name for f in fields(Flow) if f.name in BY_NAME)
 _TUPLE_FIELDS = ("sport", "dport", "icmp_type", "icmp_code", "icmp_id", "zone")
 
 
-def flows_of(table: FlowTable) -> Iterator[Flow]:
-    """The rows as records, converted in batches."""
-    for start in range(0, len(table), BATCH):
-        yield from _batch(table.take(slice(start, start + BATCH)))
+def flows_of(data: Columns, present: Words) -> Iterator[Flow]:
+    """The rows of parallel columns as records, converted in batches."""
+    for start in range(0, len(present), BATCH):
+        rows = slice(start, start + BATCH)
+        batch = {name: column[rows] for name, column in data.items()}
+        yield from _batch(batch, present[rows])
 
 
-def _batch(table: FlowTable) -> Iterator[Flow]:
-    values = {name: _python(table, name) for name in table.columns}
-    v6 = (table["family"] == uapi.AF_INET6).tolist()
-    for row in range(len(table)):
+def _batch(data: Columns, present: Words) -> Iterator[Flow]:
+    values = {name: _python(name, data[name], present) for name in data}
+    v6 = (data["family"] == uapi.AF_INET6).tolist()
+    for row in range(len(present)):
         at = {name: column[row] for name, column in values.items()}
         orig = _tuple(at, "orig", at["proto"], v6=v6[row])
         reply = _tuple(at, "reply", at["reply_proto"], v6=v6[row])
@@ -51,9 +55,8 @@ def _tuple(at: dict[str, Any], side: str, proto: int, *, v6: bool) -> FlowTuple:
     )
 
 
-def _python(table: FlowTable, name: str) -> list[Any]:
+def _python(name: str, column: NDArray[Any], present: Words) -> list[Any]:
     """A column as Python values, None where absent."""
-    column = table[name]
     values = column.tolist()
     if column.ndim == 2:
         values = [high << _WORD | low for high, low in values]
@@ -61,28 +64,26 @@ def _python(table: FlowTable, name: str) -> list[Any]:
         values = [value.decode("utf-8", "backslashreplace") for value in values]
     if name not in BIT:
         return list(values)
-    has = table.has(name)
+    has = present & np.uint64(1 << BIT[name]) != 0
     if has.all():
         return list(values)
     return [v if p else None for v, p in zip(values, has.tolist(), strict=True)]
 
 
-def table_of(flows: Iterable[Flow]) -> FlowTable:
-    """A table of records; columns no record fills are not stored."""
+def columns_of(flows: Iterable[Flow]) -> tuple[dict[str, NDArray[Any]], Words]:
+    """Columns and presence words of records; a column no record fills is left out."""
     rows = [_cells(flow) for flow in flows]
-    if not rows:
-        return FlowTable.empty()
     present = np.zeros(len(rows), np.uint64)
     data = {}
     for column in COLUMNS:
         cells = [row.get(column.name) for row in rows]
-        has = np.array([cell is not None for cell in cells])
-        if not has.any():
+        has = np.array([cell is not None for cell in cells], np.bool_)
+        if not (has.any() or column.always):
             continue
         data[column.name] = _array(column.name, cells)
         if not column.always:
             present |= has.astype(np.uint64) << np.uint64(BIT[column.name])
-    return FlowTable(data, present)
+    return data, present
 
 
 def _cells(flow: Flow) -> dict[str, Any]:

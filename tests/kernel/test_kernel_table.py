@@ -7,10 +7,10 @@ import subprocess
 import threading
 
 import pytest
-from kernel import stock
+from bench.fill import fill
 
 import natscope
-from bench.fill import fill
+from kernel import stock
 from natscope.codec import encode, nlmsg
 from natscope.codec.scalar import decode_flow
 from natscope.codec.vector import Decoder

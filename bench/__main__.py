@@ -108,6 +108,8 @@ def measure(size: int, runs: int) -> float:
 
 
 def netstat_nat(size: int, runs: int) -> None:
+    import importlib.util
+    if importlib.util.find_spec("natscope.cli.netstat_nat") is None: return
     ours = command(*NATSCOPE, "netstat-nat", "-nN")
     if shutil.which("netstat-nat") and size <= NETSTAT_NAT_MOST:
         mine, stock = paired(min(runs, 3), ours, command("netstat-nat", "-nN"))
@@ -152,6 +154,9 @@ def timed(work: Callable[[], None]) -> Callable[[], Run]:
     return run
 
 
+POLL_S = 0.002
+# An installed program has its bytecode beside it.
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _NOWHERE = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
 
 
@@ -160,14 +165,28 @@ def command(*words: str) -> Callable[[], Run]:
 
     def run() -> Run:
         start = time.perf_counter()
-        pid = os.posix_spawnp(words[0], words, os.environ, file_actions=_NOWHERE)
-        _, status, usage = os.wait4(pid, 0)
+        pid = os.posix_spawnp(words[0], words, _ENVIRONMENT, file_actions=_NOWHERE)
+        peak, ended = 0.0, 0
+        while not ended:
+            peak = max(peak, peak_mib(pid))
+            time.sleep(POLL_S)
+            ended, status = os.waitpid(pid, os.WNOHANG)
         if status != 0:
             msg = f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}"
             raise RuntimeError(msg)
-        return Run(time.perf_counter() - start, usage.ru_maxrss / 1024)
+        return Run(time.perf_counter() - start, peak)
 
     return run
+
+
+def peak_mib(pid: int) -> float:
+    """VmHWM; wait4's ru_maxrss would hold this process's own size as well."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = (line.split() for line in status.splitlines())
+    return next((int(w[1]) / 1024 for w in lines if w[:1] == ["VmHWM:"]), 0.0)
 
 
 def paired(

@@ -1,1 +1,1 @@
-
+"""Flows as columns, and what is said of them in columns."""

@@ -45,17 +45,17 @@ def run(argv: list[str]) -> int:
             query = Query(untranslated=True, group=by, limit=options.limit)
             show(source, query, options, wanted)
         else:
-            total = _total(source, wanted, words)
+            total = _total(source, wanted)
             text = json.dumps({"schema": "natscope.count/1", "flows": total})
             shown = text if options.json or options.ndjson else str(total)
             output.write(f"{shown}\n".encode())
         return inputs.report(source)
 
 
-def _total(source: Source, wanted: Filter, words: list[str]) -> int:
+def _total(source: Source, wanted: Filter | None) -> int:
     """The kernel's own count without a filter; else the rows that match."""
     from natscope.sources.kernel import Kernel
 
-    if not words and isinstance(source, Kernel):
+    if wanted is None and isinstance(source, Kernel):
         return source.count()[0]
     return sum(len(chunk) for chunk in source.chunks(wanted))

@@ -74,12 +74,14 @@ def _is_file(word: str) -> bool:
     return not is_word(word)
 
 
-def filter_of(words: list[str]) -> Filter:
-    """The filter of the command line.
+def filter_of(words: list[str]) -> Filter | None:
+    """The filter of the command line; without words there is none to load.
 
     Raises:
         FilterError: with a pointer at the word.
     """
+    if not words:
+        return None
     from natscope.filter import parse as parse_filter
 
     return parse_filter(words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 
@@ -32,4 +31,6 @@ def wants_colour() -> bool:
 
 def terminal_rows() -> int:
     """How many lines the terminal shows."""
+    import shutil
+
     return shutil.get_terminal_size((80, 24)).lines

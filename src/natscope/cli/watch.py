@@ -21,7 +21,7 @@ SHORTEST_S = 0.2
 
 
 def watch(
-    options: argparse.Namespace, query: Query, wanted: Filter, file: str | None
+    options: argparse.Namespace, query: Query, wanted: Filter | None, file: str | None
 ) -> NoReturn:
     """List until interrupted; the largest rates first unless sorted otherwise."""
     if file is not None:

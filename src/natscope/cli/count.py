@@ -22,19 +22,21 @@ examples:
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope count``."""
+    made = inputs.command_parser(
+        "count", "How many flows, in all or by columns.", EPILOG
+    )
+    inputs.add_source_options(made)
+    made.add_argument("--by", metavar="NAME[,…]", help="count by these columns")
+    made.add_argument("-l", "--limit", type=int, metavar="N", help="at most N lines")
+    formats.add_format_options(made)
+    return made
+
+
 def run(argv: list[str]) -> int:
     """Count the flows the command line asks for."""
-    parser = argparse.ArgumentParser(
-        prog="natscope count",
-        description="How many flows, in all or by columns.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    inputs.add_source_options(parser)
-    parser.add_argument("--by", metavar="NAME[,…]", help="count by these columns")
-    parser.add_argument("-l", "--limit", type=int, metavar="N", help="at most N lines")
-    formats.add_format_options(parser)
-    options = inputs.parse(parser, argv)
+    options = inputs.parse(parser(), argv)
     file, words = inputs.split_words(options)
     wanted = inputs.filter_of(words)
     with inputs.opened(options, file) as source:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from natscope.sources.base import Source
 
 
+def command_parser(name: str, about: str, epilog: str) -> argparse.ArgumentParser:
+    """The parser of one command; the epilog is kept as it is typed."""
+    return argparse.ArgumentParser(
+        prog=f"natscope {name}",
+        description=about,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add what chooses the source, and the filter words."""
     parser.add_argument(

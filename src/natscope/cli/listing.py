@@ -32,14 +32,16 @@ kinds (column NAT): s source, d destination, h hairpin, r redirect to the box,
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``natscope list``."""
-    made = argparse.ArgumentParser(
-        prog="natscope list",
-        description="Every translation: inside, public, outside.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = inputs.command_parser(
+        "list", "Every translation: inside, public, outside.", EPILOG
     )
     inputs.add_source_options(made)
-    what = made.add_argument_group("what to show")
+    _add_selection(made.add_argument_group("what to show"))
+    formats.add_format_options(made)
+    return made
+
+
+def _add_selection(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "-a", "--all", action="store_true", help="also flows that are not translated"
     )
@@ -73,8 +75,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="again and again, with rates",
     )
-    formats.add_format_options(made)
-    return made
 
 
 def run(argv: list[str]) -> int:

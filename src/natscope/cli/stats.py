@@ -8,7 +8,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
-from natscope.cli import diagnostics, output
+from natscope.cli import diagnostics, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 from natscope.sources.kernel import Kernel
 from natscope.views.counters import Fill, counters
@@ -26,19 +26,21 @@ Totals count since boot, so a large one may be old news: measure the change.
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope stats``."""
+    made = inputs.command_parser(
+        "stats", "Entries against the limit, and the kernel's counters.", EPILOG
+    )
+    made.add_argument("--netns", metavar="NAME|PID|PATH", help="another namespace")
+    made.add_argument("-i", "--interval", type=float, metavar="SECONDS")
+    made.add_argument("--cpus", action="store_true", help="each CPU by itself")
+    made.add_argument("--json", action="store_true", help="one JSON document")
+    return made
+
+
 def run(argv: list[str]) -> int:
     """Show the fill of the table and the counters."""
-    parser = argparse.ArgumentParser(
-        prog="natscope stats",
-        description="Entries against the limit, and the kernel's counters.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--netns", metavar="NAME|PID|PATH", help="another namespace")
-    parser.add_argument("-i", "--interval", type=float, metavar="SECONDS")
-    parser.add_argument("--cpus", action="store_true", help="each CPU by itself")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     if options.interval is not None and options.interval <= 0:
         raise UsageError("--interval takes a number of seconds above 0")
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:

@@ -26,18 +26,20 @@ exit code 1: nobody is.
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope who``."""
+    made = inputs.command_parser(
+        "who", "Who is behind a public address and port.", EPILOG
+    )
+    made.add_argument("public", metavar="PUBLIC[:PORT][/PROTO]")
+    inputs.add_source_options(made)
+    made.add_argument("--json", action="store_true", help="one JSON document")
+    return made
+
+
 def run(argv: list[str]) -> int:
     """Answer one question."""
-    parser = argparse.ArgumentParser(
-        prog="natscope who",
-        description="Who is behind a public address and port.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("public", metavar="PUBLIC[:PORT][/PROTO]")
-    inputs.add_source_options(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    options = inputs.parse(parser, argv)
+    options = inputs.parse(parser(), argv)
     file, words = inputs.split_words(options)
     asked = _question(options.public)
     wanted = inputs.filter_of([*asked, "and", "(", *words, ")"] if words else asked)

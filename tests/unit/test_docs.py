@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,16 @@ def test_every_extra_is_in_the_installation_page() -> None:
     page = (DOCS / "install.md").read_text()
     for extra in PROJECT["optional-dependencies"]:
         assert f"natscope[{extra}]" in page
+
+
+@pytest.mark.parametrize("command", ["listing", "who", "count", "stats"])
+def test_every_long_option_is_in_the_guide(command: str) -> None:
+    pages = "".join(page.read_text() for page in DOCS.rglob("*.md"))
+    parser = import_module(f"natscope.cli.{command}").parser()
+    options = {
+        option
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--") and option != "--help"
+    }
+    assert {option for option in options if option not in pages} == set()

@@ -18,7 +18,7 @@ examples:
   natscope count                          entries, without reading them (O(1))
   natscope count snat and dst port 443    those that match a filter
   natscope count --by proto,state         a line for each, the most first
-  natscope count --by orig_src nat        translated flows of each source
+  natscope count --by inside_address nat  translated flows of each host
 """
 
 

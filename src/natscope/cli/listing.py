@@ -21,7 +21,7 @@ examples:
   natscope list                                  every translation of this box
   natscope list src net 10.0.0.0/8 and dst port 443,8443 and not assured
   natscope list public 203.0.113.7:41234         who has this public port
-  natscope list --all --sort bytes --limit 20    the largest flows, NAT or not
+  natscope list --all --sort -bytes --limit 20   the largest flows, NAT or not
   natscope list --group-by inside_address        flows and bytes of each host
   natscope list --bindings                       inside to public, with counts
   conntrack -L | natscope list -                 a saved listing, any format
@@ -79,7 +79,7 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
 
 def run(argv: list[str]) -> int:
     """List the flows the command line asks for."""
-    options = inputs.parse(parser(), argv)
+    options = inputs.parse(parser(), list(_sort_joined(argv)))
     query = _query(options)
     file, words = inputs.split_words(options)
     wanted = inputs.filter_of(words)
@@ -90,6 +90,14 @@ def run(argv: list[str]) -> int:
     with inputs.opened(options, file) as source:
         show(source, query, options, wanted)
         return inputs.report(source)
+
+
+def _sort_joined(argv: list[str]) -> Iterator[str]:
+    """``--sort -bytes`` as one word, or argparse takes ``-bytes`` for an option."""
+    words = iter(argv)
+    for word in words:
+        following = next(words, None) if word in ("-s", "--sort") else None
+        yield word if following is None else f"--sort={following}"
 
 
 def show(

@@ -183,6 +183,15 @@ def _part(name: str) -> Callable[[Reading], Values]:
     return lambda reading: reading.part(name)
 
 
+def _part_address(name: str) -> Field:
+    def values(reading: Reading) -> Values:
+        end = reading.part(name)
+        return Addresses(end.family, end.words, end.valid)
+
+    heading = f"{name.upper()}-ADDRESS"
+    return Field(f"{name}_address", heading, f"{name}, without the port", values)
+
+
 def _ios(outward: End, inward: End) -> Callable[[Reading], Values]:
     """One of the four IOS columns: another end when the flow came from outside."""
 
@@ -239,6 +248,7 @@ _DERIVED = (
     Field("idle", "IDLE", "time since its last packet", _idle),
     Field("bytes", "BYTES", "bytes, both directions", _both_ways("bytes", BYTES)),
     Field("packets", "PKTS", "packets, both directions", _both_ways("packets", PLAIN)),
+    *(_part_address(name) for name in ("inside", "public", "outside", "target")),
     Field(
         "inside_global",
         "Inside global",

@@ -161,6 +161,11 @@ def test_groups_count_flows_and_bytes_the_most_first() -> None:
     ]
 
 
+def test_flows_are_counted_by_host_without_its_ports() -> None:
+    lines = text([WEB, HAIRPIN, FORWARD], group=("inside_address",))
+    assert [line[:2] for line in lines[1:]] == [["10.0.0.2", "2"], ["10.0.0.3", "1"]]
+
+
 def test_bindings_are_inside_to_public_with_their_flows() -> None:
     other = replace(
         WEB,

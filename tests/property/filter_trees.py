@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from natscope.filter.syntax import (
     EVERYTHING,
     AddressSpan,
+    Beside,
     Bits,
     Hosts,
     Kinds,
@@ -132,7 +133,9 @@ def label_names() -> st.SearchStrategy[Text]:
 
 def terms() -> st.SearchStrategy[Tree]:
     """Single terms of every sort."""
-    spots = st.builds(Spot, address_spans(), st.none() | closed(ports()))
+    spots = st.builds(Spot, address_spans()) | st.builds(
+        Spot, address_spans(), closed(ports()), st.sampled_from(Beside)
+    )
     near = st.sampled_from(PORTS).map(lambda n: Span(n, n))
     return st.one_of(
         st.builds(Hosts, wheres(), lists_of(spots)),

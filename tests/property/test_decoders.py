@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import sound_messages, unsound_messages
 
+from messages import sound_messages, unsound_messages
 from natscope.codec import nlmsg
 from natscope.codec.encode import encode_flow, flow_message
 from natscope.codec.scalar import decode_flow

@@ -1,1 +1,1 @@
-
+"""What a tracked connection is: records without NumPy and without I/O."""

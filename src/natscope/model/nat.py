@@ -204,7 +204,8 @@ def same_subnet(
     nets: list[IPv4Network | IPv6Network] = [i.network for i in interfaces]
     bits = SUBNET_V4 if isinstance(one, IPv4Address) else SUBNET_V6
     nets.append(ip_network((one, bits), strict=False))
-    return any(one in net and other in net for net in nets if net.version == one.version)
+    same = (net for net in nets if net.version == one.version)
+    return any(one in net and other in net for net in same)
 
 
 def _twice(source: Address, target: Address) -> int:

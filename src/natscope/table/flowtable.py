@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from natscope.table.columns import BIT, BY_NAME, COLUMNS
-from natscope.table.records import columns_of, flows_of
+from natscope.table.records import columns_of, columns_of_cells, flows_of
 
 if TYPE_CHECKING:
     from natscope.model.flow import Flow
@@ -72,6 +72,15 @@ class FlowTable:
     def from_flows(cls, flows: Iterable[Flow]) -> FlowTable:
         """Make a table of Flow records."""
         return cls(*columns_of(flows))
+
+    @classmethod
+    def from_cells(cls, rows: Sequence[Mapping[str, Any]]) -> FlowTable:
+        """Make a table of rows given as column name to value.
+
+        Addresses and labels are integers, strings are ``str``, None is absent;
+        every row must hold the ``always`` columns.
+        """
+        return cls(*columns_of_cells(rows))
 
     @classmethod
     def concat(cls, tables: Sequence[FlowTable]) -> FlowTable:

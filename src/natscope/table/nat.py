@@ -34,8 +34,7 @@ Codes = NDArray[np.uint8]
 _FULL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _PARTS = ("inside", "public", "outside", "target")
 _CAST = {
-    part: np.array([getattr(role, part) for role in ROLES], np.uint8)
-    for part in _PARTS
+    part: np.array([getattr(role, part) for role in ROLES], np.uint8) for part in _PARTS
 }
 _COLUMNS = {
     End.ORIG_SRC: ("orig_src", "orig_sport", "orig_icmp_id"),
@@ -168,9 +167,7 @@ def is_private(family: Codes, address: Words) -> Mask:
     )
 
 
-def is_local(
-    family: Codes, address: Words, interfaces: tuple[Interface, ...]
-) -> Mask:
+def is_local(family: Codes, address: Words, interfaces: tuple[Interface, ...]) -> Mask:
     """Rows whose address the box itself has."""
     nets = [(4, 127 << 24, 8), (6, 1, 128)]
     nets += [(i.version, int(i.ip), 32 if i.version == 4 else 128) for i in interfaces]

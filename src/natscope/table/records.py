@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -72,7 +72,13 @@ def _python(name: str, column: NDArray[Any], present: Words) -> list[Any]:
 
 def columns_of(flows: Iterable[Flow]) -> tuple[dict[str, NDArray[Any]], Words]:
     """Columns and presence words of records; a column no record fills is left out."""
-    rows = [_cells(flow) for flow in flows]
+    return columns_of_cells([_cells(flow) for flow in flows])
+
+
+def columns_of_cells(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, NDArray[Any]], Words]:
+    """The same of rows given as column name to value, addresses as integers."""
     present = np.zeros(len(rows), np.uint64)
     data = {}
     for column in COLUMNS:

@@ -1,0 +1,90 @@
+"""Names for numbers that are none of the kernel's: services and ICMP types."""
+
+from __future__ import annotations
+
+from natscope.uapi import IPPROTO_ICMP, IPPROTO_ICMPV6
+
+SERVICES = {
+    "ftp-data": 20,
+    "ftp": 21,
+    "ssh": 22,
+    "telnet": 23,
+    "smtp": 25,
+    "domain": 53,
+    "dns": 53,
+    "bootps": 67,
+    "dhcp": 67,
+    "bootpc": 68,
+    "tftp": 69,
+    "http": 80,
+    "kerberos": 88,
+    "pop3": 110,
+    "sunrpc": 111,
+    "ntp": 123,
+    "netbios-ns": 137,
+    "imap": 143,
+    "snmp": 161,
+    "snmp-trap": 162,
+    "bgp": 179,
+    "ldap": 389,
+    "https": 443,
+    "microsoft-ds": 445,
+    "submissions": 465,
+    "isakmp": 500,
+    "syslog": 514,
+    "submission": 587,
+    "ldaps": 636,
+    "rsync": 873,
+    "imaps": 993,
+    "pop3s": 995,
+    "openvpn": 1194,
+    "ms-sql-s": 1433,
+    "l2f": 1701,
+    "pptp": 1723,
+    "radius": 1812,
+    "nfs": 2049,
+    "mysql": 3306,
+    "rdp": 3389,
+    "stun": 3478,
+    "ipsec-nat-t": 4500,
+    "sip": 5060,
+    "sips": 5061,
+    "postgresql": 5432,
+    "redis": 6379,
+    "http-alt": 8080,
+    "wireguard": 51820,
+}
+"""Ports by IANA service name (RFC 6335), with a few names people use instead."""
+
+ICMP_TYPES: dict[str, dict[int, int]] = {
+    "echo-reply": {IPPROTO_ICMP: 0, IPPROTO_ICMPV6: 129},
+    "destination-unreachable": {IPPROTO_ICMP: 3, IPPROTO_ICMPV6: 1},
+    "redirect": {IPPROTO_ICMP: 5, IPPROTO_ICMPV6: 137},
+    "echo-request": {IPPROTO_ICMP: 8, IPPROTO_ICMPV6: 128},
+    "router-advertisement": {IPPROTO_ICMP: 9, IPPROTO_ICMPV6: 134},
+    "router-solicitation": {IPPROTO_ICMP: 10, IPPROTO_ICMPV6: 133},
+    "time-exceeded": {IPPROTO_ICMP: 11, IPPROTO_ICMPV6: 3},
+    "parameter-problem": {IPPROTO_ICMP: 12, IPPROTO_ICMPV6: 4},
+    "timestamp-request": {IPPROTO_ICMP: 13},
+    "timestamp-reply": {IPPROTO_ICMP: 14},
+    "info-request": {IPPROTO_ICMP: 15},
+    "info-reply": {IPPROTO_ICMP: 16},
+    "address-mask-request": {IPPROTO_ICMP: 17},
+    "address-mask-reply": {IPPROTO_ICMP: 18},
+    "packet-too-big": {IPPROTO_ICMPV6: 2},
+    "neighbour-solicitation": {IPPROTO_ICMPV6: 135},
+    "neighbour-advertisement": {IPPROTO_ICMPV6: 136},
+    "node-information-query": {IPPROTO_ICMPV6: 139},
+    "node-information-reply": {IPPROTO_ICMPV6: 140},
+}
+"""ICMP types as iptables(8) and nft(8) name them: protocol to type."""
+
+ELSEWHERE = {
+    **{"sport": "src port", "dport": "dst port", "saddr": "src", "daddr": "dst"},
+    **{"protocol": "proto", "l4proto": "proto", "masquerade": "snat"},
+    **{"source": "src", "destination": "dst", "portforward": "dnat"},
+    **{"new": "unreplied", "ctmark": "mark", "connmark": "mark", "any": "host"},
+    **{"ttl": "timeout", "less": "bytes < N", "greater": "bytes > N"},
+    **{"local": "inside", "global": "public", "remote": "outside"},
+}
+"""Words of other tools, and what to write here."""

@@ -1,0 +1,160 @@
+"""What the kernel can leave out of a dump for a filter.
+
+Always a superset of the truth, which ``mask`` applies to every message again.
+Only parts that must all hold contribute.  Left to the mask, because of
+ctnetlink_filter_match_tuple(): IPv6 addresses (inverted on 6.18), ports of
+anything but TCP and UDP (not compared), and tuples without a family
+(EOPNOTSUPP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from natscope import uapi
+from natscope.filter.kernel import KernelFilter, KernelTuple
+from natscope.filter.syntax import (
+    And,
+    Beside,
+    Bits,
+    Hosts,
+    Not,
+    Number,
+    Ports,
+    Span,
+    Status,
+    Tree,
+    Where,
+)
+
+_ALL_BITS = (1 << 32) - 1
+_FAMILY = {4: uapi.AF_INET, 6: uapi.AF_INET6}
+_PORTS_COMPARED = (uapi.IPPROTO_TCP, uapi.IPPROTO_UDP)
+_PLACE = {
+    "src": ("orig", "src", "sport"),
+    "dst": ("orig", "dst", "dport"),
+    "reply-src": ("reply", "src", "sport"),
+    "reply-dst": ("reply", "dst", "dport"),
+}
+"""Qualifiers the kernel knows: tuple, address and port."""
+
+
+def kernel_filter(tree: Tree) -> KernelFilter:
+    """The pre-filter of a syntax tree."""
+    parts = tree.parts if isinstance(tree, And) else (tree,)
+    family = _one(_families(parts))
+    mark = _merged(_bits(parts, "mark"))
+    status = _merged(_status_bits(parts))
+    return KernelFilter(
+        family=family or uapi.AF_UNSPEC,
+        mark=mark.value if mark else None,
+        mark_mask=mark.mask if mark else _ALL_BITS,
+        status=status.value if status else None,
+        status_mask=status.mask if status else 0,
+        zone=_one(_single(parts, "zone")),
+        **(_tuples(parts, family) if family else {}),
+    )
+
+
+def _one(numbers: Iterator[int]) -> int | None:
+    """The first; a filter that wants another as well matches nothing anyway."""
+    return next(numbers, None)
+
+
+def _single(parts: tuple[Tree, ...], word: str) -> Iterator[int]:
+    """Values a quantity must have."""
+    for part in parts:
+        match part:
+            case Number(name, (Span(int(low), int(high)),)) if (
+                name == word and low == high
+            ):
+                yield low
+
+
+def _families(parts: tuple[Tree, ...]) -> Iterator[int]:
+    yield from _single(parts, "family")
+    for part in parts:
+        if isinstance(part, Hosts):
+            versions = {spot.address.version for spot in part.spots}
+            if len(versions) == 1:
+                yield _FAMILY[versions.pop()]
+
+
+def _bits(parts: tuple[Tree, ...], word: str) -> Iterator[Bits]:
+    for low in _single(parts, word):
+        yield Bits(low, _ALL_BITS)
+    for part in parts:
+        match part:
+            case Number(name, (Bits() as bits,)) if name == word and bits.mask:
+                yield bits
+
+
+def _status_bits(parts: tuple[Tree, ...]) -> Iterator[Bits]:
+    """Status bits that must hold; a mask of 0 is EINVAL.
+
+    The kernel always tells every bit, so that "not set" is exactly "clear".
+    """
+    for part in parts:
+        match part:
+            case Status((bits,)) if bits.mask:
+                yield bits
+            case Not(Status((bits,))) if bits.mask.bit_count() == 1:
+                yield Bits(bits.value ^ bits.mask, bits.mask)
+
+
+def _merged(wanted: Iterator[Bits]) -> Bits | None:
+    """All of them as one; one that contradicts those before is left out."""
+    found: Bits | None = None
+    for bits in wanted:
+        if found is None:
+            found = bits
+        elif (found.value ^ bits.value) & found.mask & bits.mask == 0:
+            found = Bits(found.value | bits.value, found.mask | bits.mask)
+    return found
+
+
+def _tuples(parts: tuple[Tree, ...], family: int) -> dict[str, KernelTuple]:
+    """Parts of both tuples, when the family is known."""
+    proto = _one(_single(parts, "proto"))
+    sides: dict[str, KernelTuple] = {"orig": KernelTuple(proto=proto)}
+    sides["reply"] = KernelTuple()
+    for side, field, number in _wanted(parts, family, proto):
+        if getattr(sides[side], field) is None:
+            sides[side] = replace(sides[side], **{field: number})
+        if field in ("sport", "dport"):
+            sides[side] = replace(sides[side], proto=proto)
+    return sides
+
+
+def _wanted(
+    parts: tuple[Tree, ...], family: int, proto: int | None
+) -> Iterator[tuple[str, str, int]]:
+    """Side, field and value of every address and port the kernel can compare."""
+    ports = proto in _PORTS_COMPARED
+    for part in parts:
+        if not isinstance(part, Hosts | Ports):
+            continue
+        for side, address, port in _places(part.where):
+            match part:
+                case Hosts(_, (spot,)):
+                    span = spot.address
+                    v4 = family == uapi.AF_INET and span.version == 4
+                    if v4 and span.low == span.high:
+                        yield side, address, span.low
+                    number = spot.number if spot.beside is Beside.PORT else None
+                    if ports and number is not None and _exact(number):
+                        yield side, port, number.low or 0
+                case Ports(_, (span_,)) if ports and _exact(span_):
+                    yield side, port, span_.low or 0
+
+
+def _places(where: Where) -> list[tuple[str, str, str]]:
+    """The ends at which a value must stand."""
+    if len(where.qualifiers) > 1 and not where.every:
+        return []
+    return [_PLACE[name] for name in where.qualifiers if name in _PLACE]
+
+
+def _exact(span: Span) -> bool:
+    return span.low is not None and span.low == span.high

@@ -82,7 +82,12 @@ def test_a_saved_listing_gives_what_the_live_box_gave(
 ) -> None:
     saved = stock.conntrack("-L", *(("-o", form) if form else ()))
     listed = natscope("list", "-", "--ndjson", stdin="\n".join(saved) + "\n")
-    assert parts(listed) == TRANSLATIONS
+    expected = TRANSLATIONS
+    if form == "xml":  # which prints nothing of ICMP beside the protocol
+        expected = sorted(
+            tuple(end.removesuffix(":77") for end in row) for row in TRANSLATIONS
+        )
+    assert parts(listed) == expected
 
 
 def test_text_is_aligned_and_quiet_in_a_pipe(flows: Namespace) -> None:

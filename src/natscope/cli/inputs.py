@@ -128,6 +128,9 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
 def report(source: Source) -> diagnostics.ExitCode:
     """Say what a saved listing could not give; the exit code that follows."""
     problems = getattr(source, "problems", None)
+    if problems is not None and source.lacks:
+        kind = getattr(source, "format", None) or "nothing"
+        diagnostics.note(f"read {kind}; it does not tell: {', '.join(source.lacks)}")
     if not problems:
         return diagnostics.ExitCode.DONE
     for problem in list(problems)[:10]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from natscope.sources.kernel import Kernel
 
 
-def open(  # noqa: A001 - natscope.open() reads as it should
+def open(
     netns: str | None = None, *, wire: Callable[[str, bytes], None] | None = None
 ) -> Kernel:
     """The live table of this network namespace, or of another.

@@ -19,20 +19,20 @@ from natscope.errors import DecodeError, KernelError, NamespaceError
 from natscope.filter.kernel import KernelFilter
 from natscope.model.evidence import Evidence
 from natscope.sources import box
+from natscope.sources.base import Pieces, understood
 from natscope.sources.netns import Namespace, named_namespaces, open_namespace
 from natscope.sources.nlsocket import Datagrams, NetlinkSocket, Wire
 
 if TYPE_CHECKING:
     from natscope.codec.vector import Decoder
     from natscope.filter import Filter
-    from natscope.model.flow import Flow
     from natscope.table.flowtable import FlowTable
 
 _CT_NEW = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.NEW
 DUMP = "listing the connection tracking table"
 
 
-class Kernel:
+class Kernel(Pieces):
     """The connection tracking table of this or another network namespace.
 
     Args:
@@ -67,7 +67,7 @@ class Kernel:
         if self._namespace is not None:
             self._namespace.close()
 
-    def chunks(self, filter: Filter | None = None) -> Iterator[FlowTable]:  # noqa: A002
+    def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
         """The table in pieces of some thousand rows, in the kernel's order.
 
         Memory stays bounded whatever the size of the table.
@@ -76,26 +76,16 @@ class Kernel:
             KernelError: the kernel refused; PermissionNeeded without
                 CAP_NET_ADMIN.
         """
-        prefilter = filter.kernel() if filter is not None else KernelFilter()
+        wanted = understood(filter)
+        prefilter = wanted.kernel() if wanted is not None else KernelFilter()
         evidence: Evidence | None = None
         for chunk in self._dump(prefilter):
             kept = chunk
-            if filter is not None:
+            if wanted is not None:
                 evidence = evidence or self.evidence()
-                kept = chunk.mask(filter.mask(chunk, evidence))
+                kept = chunk.mask(wanted.mask(chunk, evidence))
             if len(kept):
                 yield kept
-
-    def table(self, filter: Filter | None = None) -> FlowTable:  # noqa: A002
-        """The whole table at once."""
-        from natscope.table.flowtable import FlowTable
-
-        return FlowTable.concat(list(self.chunks(filter))).dedupe()
-
-    def flows(self, filter: Filter | None = None) -> Iterator[Flow]:  # noqa: A002
-        """The flows one by one."""
-        for chunk in self.chunks(filter):
-            yield from chunk
 
     def evidence(self) -> Evidence:
         """The time now, and the box's timeouts and addresses."""
@@ -204,7 +194,7 @@ class _Repeats:
         return chunk.mask(~again[skip:])
 
 
-class AllNamespaces:
+class AllNamespaces(Pieces):
     """The tables of every named namespace (ip-netns), with a ``netns`` column.
 
     Raises:
@@ -234,29 +224,20 @@ class AllNamespaces:
         for kernel in self._kernels:
             kernel.close()
 
-    def chunks(self, filter: Filter | None = None) -> Iterator[FlowTable]:  # noqa: A002
+    def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
         """The pieces of one table after the other."""
         import numpy as np
 
+        wanted = understood(filter)
         for kernel in self._kernels:
+            evidence = kernel.evidence()
             for chunk in kernel.chunks():
                 name = np.full(len(chunk), (kernel.netns or "").encode())
                 named = chunk.with_column("netns", name)
-                if filter is not None:
-                    named = named.mask(filter.mask(named, kernel.evidence()))
+                if wanted is not None:
+                    named = named.mask(wanted.mask(named, evidence))
                 if len(named):
                     yield named
-
-    def table(self, filter: Filter | None = None) -> FlowTable:  # noqa: A002
-        """All of the tables as one."""
-        from natscope.table.flowtable import FlowTable
-
-        return FlowTable.concat(list(self.chunks(filter))).dedupe()
-
-    def flows(self, filter: Filter | None = None) -> Iterator[Flow]:  # noqa: A002
-        """The flows one by one."""
-        for chunk in self.chunks(filter):
-            yield from chunk
 
     def evidence(self) -> Evidence:
         """The time now; addresses of all, timeouts of the first namespace."""

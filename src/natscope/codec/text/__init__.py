@@ -1,0 +1,5 @@
+"""Saved listings: what conntrack(8) and /proc print, read back.
+
+Every line says by itself what it is, so formats are recognised line by line
+and a file may hold several.
+"""

@@ -15,7 +15,6 @@ from natscope.render.cells import Cell
 from natscope.views import values as v
 
 
-
 @dataclass(frozen=True, slots=True)
 class NameBook:
     """Names to show in place of numbers.

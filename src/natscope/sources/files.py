@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from natscope.codec.text.listing import XML, Reader
 from natscope.errors import NatscopeError, ParseError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEPT_PROBLEMS = 100
 """Problems kept in full; beyond them only their number is."""
 
-_MAGIC: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+_MAGIC: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda plain: gzip.GzipFile(fileobj=plain),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
@@ -113,8 +113,9 @@ class Listing(Pieces):
         """The text of the file; bytes that are no UTF-8 are shown as such."""
         try:
             with self._binary() as raw:
+                buffered = cast("IO[bytes]", raw)
                 yield io.TextIOWrapper(
-                    raw, encoding="utf-8", errors="backslashreplace", newline="\n"
+                    buffered, encoding="utf-8", errors="backslashreplace", newline="\n"
                 )
         except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
             raise NatscopeError(f"{self.name}: broken compression: {error}") from error
@@ -123,9 +124,9 @@ class Listing(Pieces):
             raise NatscopeError(f"{self.name}: {reason}") from error
 
     @contextmanager
-    def _binary(self) -> Iterator[IO[bytes]]:
+    def _binary(self) -> Iterator[io.BufferedIOBase]:
         if self._path is None:
-            yield sys.stdin.buffer
+            yield cast("io.BufferedIOBase", sys.stdin.buffer)
             return
         with self._path.open("rb") as plain:
             head = plain.peek(8)[:8]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import pytest
-from messages import message
 
+from messages import message
 from natscope.codec import nla
 from natscope.codec.encode import encode_flow, flow_message
 from natscope.codec.scalar import decode_flow

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from unit.render.test_cells import texts
 
 from natscope.render.format import duration, quantity
+from unit.render.test_cells import texts
 
 
 @dataclass(frozen=True)

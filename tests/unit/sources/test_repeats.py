@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unit.codec.test_decoders import TCP
-
 from natscope.model.flow import Flow
 from natscope.sources.kernel import _Repeats
 from natscope.table.flowtable import FlowTable
+from unit.codec.test_decoders import TCP
 
 ONE = replace(TCP, id=1)
 TWO = replace(TCP, id=2, orig=replace(TCP.orig, sport=2))

@@ -89,13 +89,13 @@ def text(flows: list[Flow], **query: object) -> list[list[str]]:
 def test_each_kind_shows_its_inside_public_outside_and_target() -> None:
     query = {"columns": ("inside", "public", "outside", "target", "kind")}
     assert text(ALL, **query)[1:] == [
-        "10.0.0.2:50000 203.0.113.7:50000 198.51.100.9:443 - s".split(),
-        "10.0.0.3:80 203.0.113.7:8080 192.0.2.99:4242 10.0.0.3:80 d".split(),
-        "10.0.0.2:50003 203.0.113.7:8080 - 10.0.0.3:80 h".split(),
-        "10.0.0.1:22 10.0.0.1:8888 10.0.0.2:999 10.0.0.1:22 r".split(),
-        "10.0.0.2:53 10.0.0.2:1024 198.51.100.53:53 - p".split(),
-        "[fd00::2]:50000 [2001:db8:f::7]:50000 [2001:db8::9]:443 - s".split(),
-        "10.0.0.2:id=77 203.0.113.7:id=78 192.0.2.1 - s".split(),
+        ["10.0.0.2:50000", "203.0.113.7:50000", "198.51.100.9:443", "-", "s"],
+        ["10.0.0.3:80", "203.0.113.7:8080", "192.0.2.99:4242", "10.0.0.3:80", "d"],
+        ["10.0.0.2:50003", "203.0.113.7:8080", "-", "10.0.0.3:80", "h"],
+        ["10.0.0.1:22", "10.0.0.1:8888", "10.0.0.2:999", "10.0.0.1:22", "r"],
+        ["10.0.0.2:53", "10.0.0.2:1024", "198.51.100.53:53", "-", "p"],
+        ["[fd00::2]:50000", "[2001:db8:f::7]:50000", "[2001:db8::9]:443", "-", "s"],
+        ["10.0.0.2:id=77", "203.0.113.7:id=78", "192.0.2.1", "-", "s"],
     ]
 
 
@@ -107,9 +107,9 @@ def test_flows_without_nat_are_listed_on_request() -> None:
 
 
 def test_columns_appear_when_the_source_can_fill_them() -> None:
-    assert text([FORWARD])[0] == "PROTO INSIDE PUBLIC OUTSIDE TARGET NAT STATE".split()
+    assert text([FORWARD])[0] == ["PROTO", "INSIDE", "PUBLIC", "OUTSIDE", "TARGET", "NAT", "STATE"]
     heading, line = text([WEB])
-    assert heading == "PROTO INSIDE PUBLIC OUTSIDE NAT STATE AGE IDLE BYTES".split()
+    assert heading == ["PROTO", "INSIDE", "PUBLIC", "OUTSIDE", "NAT", "STATE", "AGE", "IDLE", "BYTES"]
     assert line[-3:] == ["2m00s", "1m00s", "1.2M"]
     assert "ZONE" in text([PING])[0]
 
@@ -179,9 +179,9 @@ def test_bindings_are_inside_to_public_with_their_flows() -> None:
 def test_the_ios_layout_names_local_and_global_ends() -> None:
     lines = text([WEB, FORWARD, HAIRPIN], columns=IOS_FIELDS)[1:]
     assert lines == [
-        "tcp 203.0.113.7:50000 10.0.0.2:50000 198.51.100.9:443 198.51.100.9:443".split(),
-        "tcp 203.0.113.7:8080 10.0.0.3:80 192.0.2.99:4242 192.0.2.99:4242".split(),
-        "tcp 10.0.0.1:50003 10.0.0.2:50003 203.0.113.7:8080 10.0.0.3:80".split(),
+        ["tcp", "203.0.113.7:50000", "10.0.0.2:50000", "198.51.100.9:443", "198.51.100.9:443"],
+        ["tcp", "203.0.113.7:8080", "10.0.0.3:80", "192.0.2.99:4242", "192.0.2.99:4242"],
+        ["tcp", "10.0.0.1:50003", "10.0.0.2:50003", "203.0.113.7:8080", "10.0.0.3:80"],
     ]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unit.views.test_listing import SIX, WEB
-
 from natscope.table.flowtable import FlowTable
 from natscope.views.rates import with_rates
+from unit.views.test_listing import SIX, WEB
 
 
 def rates(before: list[object], now: list[object], seconds: float) -> list[int | None]:

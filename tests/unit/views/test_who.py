@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unit.views.test_listing import BOX, FORWARD, HAIRPIN, PLAIN, SIX, WEB, one
-
 from natscope.views.who import Host, answers, name_hosts, record, sentences, show
+from unit.views.test_listing import BOX, FORWARD, HAIRPIN, PLAIN, SIX, WEB, one
 
 
 def test_behind_a_translated_source_is_the_inside_host() -> None:

@@ -6,6 +6,7 @@ size streams: a later, wider value widens the lines after it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,13 @@ class TextTable:
     heading: bool = True
     names: NameBook | None = None
     _widths: list[int] | None = None
+    _begun: bool = False
+
+    def at_least(self, widths: Sequence[int]) -> None:
+        """Give columns room for what is yet to come."""
+        self._widths = [
+            max(w) for w in zip(widths, self._widths or widths, strict=True)
+        ]
 
     def end(self) -> bytes:
         """What follows the last line: nothing."""
@@ -60,16 +68,20 @@ class TextTable:
 
     def write(self, page: Page) -> bytes:
         """The lines of a page, after the heading if it is the first."""
-        out = []
-        if self._widths is None:
-            self._widths = [len(field.heading) for field in page.fields]
-            self._measure(page)
-            if self.heading:
-                out.append(self._heading_line(page))
+        out = [self.head(page)]
         for start in range(0, page.rows, LINES_AT_ONCE):
             rows = slice(start, start + LINES_AT_ONCE)
             out.append(self._lines([v.take(c, rows) for c in page.columns]))
         return b"".join(out)
+
+    def head(self, page: Page) -> bytes:
+        """The heading, once; its columns are fitted to the first page."""
+        if self._begun:
+            return b""
+        self._begun = True
+        self.at_least([len(field.heading) for field in page.fields])
+        self._measure(page)
+        return self._heading_line(page) if self.heading else b""
 
     def _measure(self, page: Page) -> None:
         """Fit the columns to the first rows, so that few lines stand out."""

@@ -1,0 +1,116 @@
+"""Build the lab: namespaces, links, addresses, rules."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from natscope.errors import MissingTool, NatscopeError
+from natscope.lab import network
+from natscope.sources.netns import Namespace, new_namespace
+
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+"""Where ip and nft are, also for users whose PATH leaves them out."""
+_PACKAGES = {"ip": "iproute2", "nft": "nftables"}
+
+
+class Lab:
+    """A built lab: its namespaces by host name."""
+
+    def __init__(self, namespaces: dict[str, Namespace]) -> None:
+        self.namespaces = namespaces
+
+    @property
+    def box(self) -> Namespace:
+        """The NAT box."""
+        return self.namespaces[network.BOX]
+
+    @contextmanager
+    def inside(self, host: str) -> Iterator[None]:
+        """Run the body, its sockets and programs, on a host of the lab."""
+        with self.namespaces[host].enter():
+            yield
+
+    def run(self, host: str, words: Sequence[str], *, stdin: str = "") -> str:
+        """Run a program on a host; what it prints.
+
+        Raises:
+            MissingTool: the program is not installed.
+            NatscopeError: it failed; the message holds what it said.
+        """
+        with self.inside(host):
+            return _run(words, stdin)
+
+
+@contextmanager
+def built() -> Iterator[Lab]:
+    """A lab for as long as the body runs.
+
+    Raises:
+        MissingTool: ip(8) or nft(8) is not installed.
+        NamespaceError: this process may not make namespaces.
+    """
+    for program in _PACKAGES:
+        _program(program)
+    with ExitStack() as stack:
+        names = (network.BOX, network.WORLD, *network.INSIDE)
+        lab = Lab({name: stack.enter_context(new_namespace(name)) for name in names})
+        _cable(lab)
+        _configure(lab)
+        yield lab
+
+
+def _cable(lab: Lab) -> None:
+    """A veth pair from the box to every other host."""
+    pairs = [("wan", network.WORLD)]
+    pairs += [(f"lan-{name}", name) for name in network.INSIDE]
+    for port, host in pairs:
+        there = lab.namespaces[host].path
+        lab.run(
+            network.BOX,
+            ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0",
+             "netns", there],
+        )  # fmt: skip
+
+
+def _configure(lab: Lab) -> None:
+    with lab.inside(network.BOX):
+        for name, value in network.BOX_SYSCTLS.items():
+            (Path("/proc/sys") / name).write_text(value)
+    _ip(lab, network.BOX, network.BOX_LINKS)
+    _ip(lab, network.WORLD, network.WORLD_LINKS)
+    ports = ""
+    for name, host in network.HOSTS.items():
+        _ip(lab, name, network.inside_links(host))
+        ports += f"link set lan-{name} master lan\nlink set lan-{name} up\n"
+    _ip(lab, network.BOX, ports)
+    lab.run(network.BOX, ["nft", "-f", "-"], stdin=network.RULES)
+
+
+def _ip(lab: Lab, host: str, batch: str) -> None:
+    lab.run(host, ["ip", "-batch", "-"], stdin=batch)
+
+
+def _run(words: Sequence[str], stdin: str) -> str:
+    program = _program(words[0])
+    done = subprocess.run(
+        [program, *words[1:]], input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise NatscopeError(f"{' '.join(words[:6])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=_PATH)
+    if found is None:
+        package = _PACKAGES.get(name, name)
+        raise MissingTool(
+            f"the lab needs {name}, which is not installed",
+            hint=f"ask root for: apt-get install {package}",
+        )
+    return found

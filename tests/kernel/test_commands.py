@@ -82,7 +82,7 @@ def test_a_saved_listing_gives_what_the_live_box_gave(
 ) -> None:
     saved = stock.conntrack("-L", *(("-o", form) if form else ()))
     listed = natscope("list", "-", "--ndjson", stdin="\n".join(saved) + "\n")
-    expected = TRANSLATIONS
+    expected: list[tuple[str, ...]] = list(TRANSLATIONS)
     if form == "xml":  # which prints nothing of ICMP beside the protocol
         expected = sorted(
             tuple(end.removesuffix(":77") for end in row) for row in TRANSLATIONS

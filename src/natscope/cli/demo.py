@@ -138,8 +138,8 @@ def _object(kernel: Kernel, example: Example, flow: Flow) -> None:
 def _end() -> None:
     _say(
         "\nNAT: s source, d destination (port forward), h hairpin, r redirect to\n"
-        "the box, p port only.  On a NAT box of your own: natscope list, natscope who,\n"
-        "natscope help"
+        "the box, p port only.  On a NAT box of your own: natscope list,\n"
+        "natscope who, natscope help"
     )
 
 

@@ -81,7 +81,10 @@ def columns_of_cells(
     """The same of rows given as column name to value, addresses as integers."""
     present = np.zeros(len(rows), np.uint64)
     data = {}
+    filled = {name for row in rows for name in row}
     for column in COLUMNS:
+        if not (column.always or column.name in filled):
+            continue
         cells = [row.get(column.name) for row in rows]
         has = np.array([cell is not None for cell in cells], np.bool_)
         if not (has.any() or column.always):

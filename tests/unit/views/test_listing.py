@@ -107,9 +107,27 @@ def test_flows_without_nat_are_listed_on_request() -> None:
 
 
 def test_columns_appear_when_the_source_can_fill_them() -> None:
-    assert text([FORWARD])[0] == ["PROTO", "INSIDE", "PUBLIC", "OUTSIDE", "TARGET", "NAT", "STATE"]
+    assert text([FORWARD])[0] == [
+        "PROTO",
+        "INSIDE",
+        "PUBLIC",
+        "OUTSIDE",
+        "TARGET",
+        "NAT",
+        "STATE",
+    ]
     heading, line = text([WEB])
-    assert heading == ["PROTO", "INSIDE", "PUBLIC", "OUTSIDE", "NAT", "STATE", "AGE", "IDLE", "BYTES"]
+    assert heading == [
+        "PROTO",
+        "INSIDE",
+        "PUBLIC",
+        "OUTSIDE",
+        "NAT",
+        "STATE",
+        "AGE",
+        "IDLE",
+        "BYTES",
+    ]
     assert line[-3:] == ["2m00s", "1m00s", "1.2M"]
     assert "ZONE" in text([PING])[0]
 
@@ -179,8 +197,20 @@ def test_bindings_are_inside_to_public_with_their_flows() -> None:
 def test_the_ios_layout_names_local_and_global_ends() -> None:
     lines = text([WEB, FORWARD, HAIRPIN], columns=IOS_FIELDS)[1:]
     assert lines == [
-        ["tcp", "203.0.113.7:50000", "10.0.0.2:50000", "198.51.100.9:443", "198.51.100.9:443"],
-        ["tcp", "203.0.113.7:8080", "10.0.0.3:80", "192.0.2.99:4242", "192.0.2.99:4242"],
+        [
+            "tcp",
+            "203.0.113.7:50000",
+            "10.0.0.2:50000",
+            "198.51.100.9:443",
+            "198.51.100.9:443",
+        ],
+        [
+            "tcp",
+            "203.0.113.7:8080",
+            "10.0.0.3:80",
+            "192.0.2.99:4242",
+            "192.0.2.99:4242",
+        ],
         ["tcp", "10.0.0.1:50003", "10.0.0.2:50003", "203.0.113.7:8080", "10.0.0.3:80"],
     ]
 

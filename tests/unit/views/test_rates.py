@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from natscope.model.flow import Flow
 from natscope.table.flowtable import FlowTable
 from natscope.views.rates import with_rates
 from unit.views.test_listing import SIX, WEB
 
 
-def rates(before: list[object], now: list[object], seconds: float) -> list[int | None]:
-    tables = [FlowTable.from_flows(flows) for flows in (before, now)]  # type: ignore[arg-type]
-    return [flow.rate for flow in with_rates(*tables, seconds)]
+def rates(before: list[Flow], now: list[Flow], seconds: float) -> list[int | None]:
+    then, later = FlowTable.from_flows(before), FlowTable.from_flows(now)
+    return [flow.rate for flow in with_rates(then, later, seconds)]
 
 
 def test_a_rate_is_bytes_both_ways_over_the_time() -> None:

@@ -30,6 +30,7 @@ _HEAD = re.compile(
     r"(?P<name>[\w.+-]+)\s+(?P<proto>\d+)"
     r"(?:\s+(?P<timeout>\d+))?"
     r"(?:\s+(?P<state>[A-Z][A-Z_0-9]*))?"
+    r"(?:\s+timeout=\d+, stream_timeout=\d+)?"  # gre_print_conntrack, in /proc
     r"\s+(?=src=)"
 )
 _STAMP = re.compile(r"\[(start|stop)=([^\]]*)\]")

@@ -60,19 +60,29 @@ def parse_flow(text: str) -> Cells:
     Raises:
         Unreadable: what is wrong with it.
     """
-    cells: Cells = {}
-    labels: list[str] = []
-    status = int(Status.SEEN_REPLY)
-    side, word_of_state = "", None
+    flow = _Flow()
     for closing, tag, attributes, _, value in _TAG.findall(text):
-        if closing:
-            continue
-        value = unescape(value.strip())
+        if not closing:
+            flow.take(tag, attributes, unescape(value.strip()))
+    return flow.finished()
+
+
+class _Flow:
+    """The row of one element while its tags come."""
+
+    def __init__(self) -> None:
+        self._cells: Cells = {}
+        self._labels: list[str] = []
+        self._status = int(Status.SEEN_REPLY)
+        self._side = ""
+        self._state: str | None = None
+
+    def take(self, tag: str, attributes: str, value: str) -> None:
+        cells, side = self._cells, self._side
         if tag == "meta":
-            named = dict(_ATTRIBUTE.findall(attributes))
-            side = _SIDES.get(named.get("direction", ""), "")
+            self._side = _SIDES.get(_attribute(attributes, "direction"), "")
         elif tag == "layer4":
-            found = dict(_ATTRIBUTE.findall(attributes)).get("protonum", "")
+            found = _attribute(attributes, "protonum")
             cells["proto"] = number(found, U8, "protonum")
         elif tag in ("src", "dst") and side:
             put_address(cells, side, tag, value)
@@ -82,22 +92,34 @@ def parse_flow(text: str) -> Cells:
         elif not side and tag in _WHOLE:
             column, most = _WHOLE[tag]
             cells[column] = number(value, most, tag)
-        elif tag == "state":
-            word_of_state = value
-        elif tag == "label":
-            labels.append(value)
         elif tag in ("helper", "secctx"):
             cells[tag] = value
+        else:
+            self._word(tag, value)
+
+    def _word(self, tag: str, value: str) -> None:
+        if tag == "state":
+            self._state = value
+        elif tag == "label":
+            self._labels.append(value)
         elif tag == "unreplied":
-            status &= ~int(Status.SEEN_REPLY)
+            self._status &= ~int(Status.SEEN_REPLY)
         elif tag == "assured":
-            status |= int(Status.ASSURED)
-    if word_of_state is not None:
-        cells.update([_state(cells.get("proto", 0), word_of_state)])
-    if labels:
-        cells["label_names"] = ",".join(labels)
-    told = int(Status.SEEN_REPLY | Status.ASSURED)
-    return finish(cells | {"status": status, "status_mask": told})
+            self._status |= int(Status.ASSURED)
+
+    def finished(self) -> Cells:
+        cells = self._cells
+        if self._state is not None:
+            cells.update([_state(cells.get("proto", 0), self._state)])
+        if self._labels:
+            cells["label_names"] = ",".join(self._labels)
+        told = int(Status.SEEN_REPLY | Status.ASSURED)
+        return finish(cells | {"status": self._status, "status_mask": told})
+
+
+def _attribute(attributes: str, name: str) -> str:
+    found: dict[str, str] = dict(_ATTRIBUTE.findall(attributes))
+    return found.get(name, "")
 
 
 def _state(proto: int, word: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from natscope.codec import encode, nlmsg
 from natscope.codec.scalar import decode_flow
 from natscope.codec.vector import Decoder
 from natscope.errors import KernelError, NamespaceError
-from natscope.filter.kernel import KernelFilter, KernelTuple
+from natscope.model.prefilter import KernelFilter, KernelTuple
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import Namespace, new_namespace
 from natscope.sources.nlsocket import NetlinkSocket

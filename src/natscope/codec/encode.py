@@ -24,8 +24,8 @@ from natscope.codec.schema import (
     Leaf,
     Nest,
 )
-from natscope.filter.kernel import KernelFilter, KernelTuple
 from natscope.model.flow import Flow
+from natscope.model.prefilter import KernelFilter, KernelTuple
 from natscope.model.tuples import FlowTuple
 from natscope.uapi import Cta, CtaFilter, CtaIp, CtaNat, CtaProto, CtaTuple, FilterFlag
 

@@ -5,6 +5,6 @@ Parsing needs no NumPy.
 """
 
 from natscope.filter.compiled import Filter, is_word, parse
-from natscope.filter.kernel import KernelFilter, KernelTuple
+from natscope.model.prefilter import KernelFilter, KernelTuple
 
 __all__ = ["Filter", "KernelFilter", "KernelTuple", "is_word", "parse"]

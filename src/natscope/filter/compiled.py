@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from natscope.filter.kernel import KernelFilter
     from natscope.model.evidence import Evidence
     from natscope.model.flow import Flow
+    from natscope.model.prefilter import KernelFilter
     from natscope.table.flowtable import FlowTable
 
 

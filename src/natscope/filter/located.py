@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import NoReturn
 
 from natscope.filter.reader import Head, Reader
@@ -82,6 +83,10 @@ def _where(reader: Reader) -> Where:
     return Where(tuple(qualifiers), every="and" in joined)
 
 
+_AFTER_AN_END = ("host", "net", "port", "portrange")
+"""Words that may follow src, inside and the like."""
+
+
 def _values(reader: Reader, head: Head) -> Tree:
     if head.type.takes is Takes.PORT:
         return Ports(head.where, _ports(reader, head.type))
@@ -96,6 +101,10 @@ def _values(reader: Reader, head: Head) -> Tree:
             raise BadValue(
                 f"{text!r} is no IP address", f"did you mean '{words} {text}'?"
             )
+        near = get_close_matches(text.lower(), _AFTER_AN_END, 1, 0.7)
+        if near:
+            words = " ".join((*head.where.qualifiers, near[0]))
+            raise BadValue(f"{text!r} is no IP address", f"did you mean '{words}'?")
         return spot(text)
 
     return Hosts(head.where, reader.each(token, one))

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from natscope import uapi
-from natscope.filter.kernel import KernelFilter, KernelTuple
 from natscope.filter.syntax import (
     And,
     Beside,
@@ -27,6 +26,7 @@ from natscope.filter.syntax import (
     Tree,
     Where,
 )
+from natscope.model.prefilter import KernelFilter, KernelTuple
 
 _ALL_BITS = (1 << 32) - 1
 _FAMILY = {4: uapi.AF_INET, 6: uapi.AF_INET6}

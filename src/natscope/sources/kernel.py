@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from natscope import uapi
 from natscope.codec import encode, stats
 from natscope.errors import DecodeError, KernelError, NamespaceError
-from natscope.filter.kernel import KernelFilter
 from natscope.model.evidence import Evidence
+from natscope.model.prefilter import KernelFilter
 from natscope.sources import box
 from natscope.sources.base import Pieces, understood
 from natscope.sources.netns import Namespace, named_namespaces, open_namespace
@@ -77,13 +77,13 @@ class Kernel(Pieces):
                 CAP_NET_ADMIN.
         """
         wanted = understood(filter)
-        prefilter = wanted.kernel() if wanted is not None else KernelFilter()
-        evidence: Evidence | None = None
-        for chunk in self._dump(prefilter):
-            kept = chunk
-            if wanted is not None:
-                evidence = evidence or self.evidence()
-                kept = chunk.mask(wanted.mask(chunk, evidence))
+        if wanted is None:
+            yield from self._dump(KernelFilter())
+            return
+        beside = wanted.needs() & {"addresses", "timeouts", "start"}
+        evidence = self.evidence() if beside else Evidence()
+        for chunk in self._dump(wanted.kernel()):
+            kept = chunk.mask(wanted.mask(chunk, evidence))
             if len(kept):
                 yield kept
 

@@ -154,7 +154,11 @@ def _age(reading: Reading) -> Values:
 
 
 def _idle(reading: Reading) -> Values:
-    return Numbers(*age.idle_s(reading.table, reading.evidence), SECONDS)
+    """The silence, which no flow can have kept for longer than it lives."""
+    idle, known = age.idle_s(reading.table, reading.evidence)
+    lived, told = age.age_s(reading.table, reading.evidence)
+    # the kernel rounds the time left down, so the silence seems a second longer
+    return Numbers(np.where(told, np.minimum(idle, lived), idle), known, SECONDS)
 
 
 def _both_ways(what: str, unit: str) -> Callable[[Reading], Values]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from natscope import uapi
 from natscope.codec import nla, nlmsg
@@ -24,10 +24,12 @@ from natscope.codec.schema import (
     Leaf,
     Nest,
 )
-from natscope.model.flow import Flow
 from natscope.model.prefilter import KernelFilter, KernelTuple
-from natscope.model.tuples import FlowTuple
 from natscope.uapi import Cta, CtaFilter, CtaIp, CtaNat, CtaProto, CtaTuple, FilterFlag
+
+if TYPE_CHECKING:
+    from natscope.model.flow import Flow
+    from natscope.model.tuples import FlowTuple
 
 _ICMPV6_LEAVES = frozenset(
     {
@@ -175,7 +177,7 @@ def _tuple_part(part: KernelTuple) -> tuple[FilterFlag, list[bytes], list[bytes]
 
 
 def _cells(flow: Flow) -> dict[str, Any]:
-    cells = {name: getattr(flow, name) for name in Flow.__dataclass_fields__}
+    cells = {name: getattr(flow, name) for name in flow.__slots__}
     sides = {"orig": flow.orig, "reply": flow.reply, "master": flow.master}
     for side, one in sides.items():
         if one is not None:

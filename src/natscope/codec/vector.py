@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from natscope.codec import nla, nlmsg
-from natscope.codec.scalar import decode_flow
 from natscope.codec.schema import (
     BE16,
     BE32,
@@ -36,7 +35,6 @@ from natscope.codec.schema import (
     address_family,
 )
 from natscope.errors import DecodeError
-from natscope.model.flow import Unknown
 from natscope.table.columns import BIT, BY_NAME
 from natscope.table.flowtable import FlowTable
 
@@ -197,6 +195,8 @@ class _Batch:
         return strings
 
     def _extra(self, layout: _Layout, rows: Rows) -> None:
+        from natscope.model.flow import Unknown
+
         column = self._column("extra")
         view = memoryview(self.buffer)
         for row in rows.tolist():
@@ -208,6 +208,8 @@ class _Batch:
 
     def one_by_one(self, length: int, rows: Rows) -> None:
         """Decode messages of too many layouts with the reference decoder."""
+        from natscope.codec.scalar import decode_flow
+
         for row in rows.tolist():
             try:
                 flow = decode_flow(self.message(row, length))

@@ -9,9 +9,13 @@ and a closed window (tcp_timeout_max_retrans), start from another value.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from natscope import uapi
 from natscope.model.evidence import Evidence
-from natscope.model.flow import Flow
+
+if TYPE_CHECKING:
+    from natscope.model.flow import Flow
 
 NS_PER_S = 1_000_000_000
 

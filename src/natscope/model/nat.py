@@ -11,11 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.model.evidence import Evidence, Interface
-from natscope.model.flow import Flow
-from natscope.model.tuples import Address, FlowTuple
+
+if TYPE_CHECKING:
+    from natscope.model.flow import Flow
+    from natscope.model.tuples import Address, FlowTuple
 
 PRIVATE = tuple(
     ip_network(text)

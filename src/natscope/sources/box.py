@@ -12,12 +12,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.model.evidence import Interface
-from natscope.model.tuples import Address
 from natscope.sources.nlsocket import NetlinkSocket, Wire
+
+if TYPE_CHECKING:
+    from natscope.model.tuples import Address
 
 SYSCTLS = Path("/proc/sys/net/netfilter")
 _PREFIX = "nf_conntrack_"

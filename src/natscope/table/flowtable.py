@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from natscope.table.columns import BIT, BY_NAME, COLUMNS
-from natscope.table.records import columns_of, columns_of_cells, flows_of
 
 if TYPE_CHECKING:
     from natscope.model.flow import Flow
@@ -71,6 +70,8 @@ class FlowTable:
     @classmethod
     def from_flows(cls, flows: Iterable[Flow]) -> FlowTable:
         """Make a table of Flow records."""
+        from natscope.table.records import columns_of
+
         return cls(*columns_of(flows))
 
     @classmethod
@@ -80,6 +81,8 @@ class FlowTable:
         Addresses and labels are integers, strings are ``str``, None is absent;
         every row must hold the ``always`` columns.
         """
+        from natscope.table.records import columns_of_cells
+
         return cls(*columns_of_cells(rows))
 
     @classmethod
@@ -101,6 +104,8 @@ class FlowTable:
 
     def __iter__(self) -> Iterator[Flow]:
         """The rows as Flow records."""
+        from natscope.table.records import flows_of
+
         return flows_of(self._data, self._present)
 
     def __getitem__(self, name: str) -> Array:

@@ -1,7 +1,5 @@
 """``python -m natscope``."""
 
-import sys
+from natscope.cli import entry
 
-from natscope.cli import main
-
-sys.exit(main())
+entry()

@@ -41,17 +41,19 @@ def writer(options: argparse.Namespace, *, rows: str = "flows") -> Writer:
 
     ``rows`` is what a JSON document calls its rows: flows or groups.
     """
-    from natscope.render import records, text
-
     heading = not options.no_headers
+    if not for_programs(options):
+        from natscope.render.text import TextTable
+
+        return TextTable(colour=output.wants_colour(), heading=heading)
+    from natscope.render import records
+
     if options.json:
         return records.JsonDocument(rows)
     if options.ndjson:
         return records.JsonLines()
-    if options.csv or options.tsv:
-        separator = b"\t" if options.tsv else b","
-        return records.Separated(separator, heading=heading)
-    return text.TextTable(colour=output.wants_colour(), heading=heading)
+    separator = b"\t" if options.tsv else b","
+    return records.Separated(separator, heading=heading)
 
 
 class Names:

@@ -22,6 +22,8 @@ Lengths = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 _WORD = 8
+FEW = 256
+"""Up to this many values are formatted one by one: sooner done than the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,10 @@ def lookup(
     return Cell((text,), lengths[codes])
 
 
+def _one_by_one(texts: list[bytes]) -> Cell:
+    return lookup(np.arange(len(texts)), texts or [b""])
+
+
 def strings(values: NDArray[np.bytes_]) -> Cell:
     """A column of byte strings."""
     width = max(1, values.dtype.itemsize)
@@ -111,11 +117,13 @@ def _padding(length: Lengths, width: int) -> Matrix:
 
 def decimal(values: NDArray[Any]) -> Cell:
     """Whole numbers, signed or not, of any size."""
+    if len(values) <= FEW:
+        return _one_by_one([b"%d" % value for value in values.tolist()])
     if values.dtype.kind == "i":
         negative = values < 0
         sign = literal(b"-", len(values)).only(negative)
         return concat([sign, decimal(np.abs(values).astype(np.uint64))])
-    if len(values) == 0 or values.max() < 1 << 16:
+    if values.max() < 1 << 16:
         return _number(values, _numbers())
     low_table = _numbers()
     high, low = np.divmod(values, values.dtype.type(10_000))
@@ -135,6 +143,8 @@ def hexadecimal(values: NDArray[Any]) -> Cell:
 
 def ports(values: NDArray[np.uint16]) -> Cell:
     """``:443`` for each port."""
+    if len(values) <= FEW:
+        return _one_by_one([b":%d" % value for value in values.tolist()])
     return _number(values, _ports())
 
 
@@ -155,6 +165,9 @@ def addresses(family: NDArray[np.uint8], words: NDArray[np.uint64]) -> Cell:
 
 
 def _ipv4(low: NDArray[np.uint64]) -> Cell:
+    if len(low) <= FEW:
+        octets = low.astype(">u4").view(np.uint8).reshape(-1, 4)
+        return _one_by_one([b"%d.%d.%d.%d" % tuple(row) for row in octets.tolist()])
     first, last = _octet_pairs()
     value = low.astype(np.uint32)
     high_half, low_half = value >> np.uint32(16), value & np.uint32(0xFFFF)

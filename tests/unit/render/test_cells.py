@@ -18,6 +18,10 @@ SPARSE = st.sampled_from((0, 1, 0xFFFF, 0x1000, 0x0DB8))
 GROUPS = st.lists(SPARSE | st.integers(0, 0xFFFF), min_size=8, max_size=8)
 
 
+MANY = cells.FEW + 1
+"""Copies of a case that take it past the way short columns go."""
+
+
 def texts(cell: cells.Cell) -> list[str]:
     newline = cells.literal(b"\n", len(cell.length))
     return cells.lines([cell, newline]).decode().split("\n")[:-1]
@@ -25,19 +29,23 @@ def texts(cell: cells.Cell) -> list[str]:
 
 @given(hnp.arrays(np.uint64, st.integers(1, 20), elements=WORDS))
 def test_unsigned_numbers_of_any_size(values: np.ndarray) -> None:
-    cell = cells.decimal(values)
-    assert texts(cell) == [str(value) for value in values.tolist()]
-    assert cell.length.tolist() == [len(str(value)) for value in values.tolist()]
+    for column in (values, np.tile(values, MANY)):
+        cell = cells.decimal(column)
+        expected = [str(value) for value in column.tolist()]
+        assert texts(cell) == expected
+        assert cell.length.tolist() == [len(text) for text in expected]
 
 
 @given(hnp.arrays(np.int64, st.integers(1, 20), elements=st.integers(-(2**62), 2**62)))
 def test_signed_numbers(values: np.ndarray) -> None:
-    assert texts(cells.decimal(values)) == [str(value) for value in values.tolist()]
+    for column in (values, np.tile(values, MANY)):
+        assert texts(cells.decimal(column)) == [str(value) for value in column.tolist()]
 
 
 @given(hnp.arrays(np.uint16, st.integers(1, 20)))
 def test_ports_and_hexadecimal(values: np.ndarray) -> None:
-    assert texts(cells.ports(values)) == [f":{value}" for value in values.tolist()]
+    for column in (values, np.tile(values, MANY)):
+        assert texts(cells.ports(column)) == [f":{value}" for value in column.tolist()]
     assert texts(cells.hexadecimal(values)) == [f"{v:x}" for v in values.tolist()]
 
 
@@ -60,8 +68,11 @@ def test_both_families_in_one_column(rows: list[tuple[bool, int, int]]) -> None:
         raw = struct.pack(">QQ", *words[-1])
         kind = socket.AF_INET6 if v6 else socket.AF_INET
         expected.append(socket.inet_ntop(kind, raw if v6 else raw[12:]))
-    cell = cells.addresses(np.array(family, np.uint8), np.array(words, np.uint64))
-    assert texts(cell) == expected
+    for times in (1, MANY):
+        families = np.array(family * times, np.uint8)
+        cell = cells.addresses(families, np.array(words * times, np.uint64))
+        assert texts(cell) == expected * times
+        assert cell.length.tolist() == [len(text) for text in expected] * times
 
 
 def test_padding_goes_to_the_width_and_no_further() -> None:

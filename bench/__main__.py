@@ -51,12 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = [int(size) for size in options.sizes.split(",")]
     say(f"{os.uname().release}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}")
     with limit_at_least(2 * max(sizes)):
-        cold_start(options.runs)
-        per_flow = {size: measure(size, options.runs) for size in sizes}
+        walk = cold_start(options.runs)
+        seconds = {size: measure(size, options.runs) for size in sizes}
     small, large = min(sizes), max(sizes)
     if small != large:
+        per_flow = {size: (took - walk) / size for size, took in seconds.items()}
         growth = per_flow[large] / per_flow[small]
-        say(f"\ncost of a flow, {small} -> {large}: x{growth:.2f} (1.00 is linear)")
+        say(
+            f"\ncolumns cost {per_flow[large] * 1e6:.2f} us a flow beside the walk of "
+            f"the empty hash ({walk * 1e3:.0f} ms)\n"
+            f"growth of that, {small} -> {large} flows: x{growth:.2f} (1.00 is linear)"
+        )
 
 
 @contextmanager
@@ -73,20 +78,20 @@ def limit_at_least(entries: int) -> Iterator[None]:
         LIMIT.write_text(before)
 
 
-def cold_start(runs: int) -> None:
+def cold_start(runs: int) -> float:
+    """A listing of ten flows; the seconds in which their dump alone is done."""
     with new_namespace("bench") as namespace, namespace.enter():
         fill(10)
-        pair = paired(
-            runs,
-            command(*NATSCOPE, "list"),
-            command(sys.executable, "-c", "import numpy"),
-        )
+        numpy = command(sys.executable, "-c", "import numpy")
+        ours, theirs = paired(3 * runs, command(*NATSCOPE, "list"), numpy)
         say("\n10 flows, cold")
-        report("natscope list", pair[0], "python -c 'import numpy'", pair[1])
+        report("natscope list", ours, "python -c 'import numpy'", theirs)
+        decode()
+        return statistics.median(timed(decode)().seconds for _ in range(runs))
 
 
 def measure(size: int, runs: int) -> float:
-    """All pairs at one size; the seconds a flow costs in columns."""
+    """All pairs at one size; the seconds the columns take."""
     with new_namespace("bench") as namespace, namespace.enter():
         fill(size)
         say(f"\n{size} flows: a third IPv6, TCP and UDP, a third unreplied, all SNAT")
@@ -104,7 +109,7 @@ def measure(size: int, runs: int) -> float:
         report("natscope list --ndjson", ours, "conntrack -L -o xml", stock)
         netstat_nat(size, runs)
         pyroute2(size)
-        return statistics.median(run.seconds for run in columns) / size
+        return statistics.median(run.seconds for run in columns)
 
 
 def netstat_nat(size: int, runs: int) -> None:

@@ -42,6 +42,8 @@ _SPANS = (
 
 def human(values: v.Values, names: NameBook | None = None) -> Cell:
     """For reading: ``1.2M``, ``3m12s``, ``[2001:db8::1]:443``, ``-`` if unknown."""
+    if not values.valid.any():
+        return cells.literal(ABSENT, len(values.valid))
     match values:
         case v.Numbers():
             cell = _human_number(values)

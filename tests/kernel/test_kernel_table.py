@@ -125,7 +125,7 @@ def test_the_kernels_filters_do_what_the_stock_tool_does(
     prefilter, words = PREFILTERS[name]
     stock.insert_all()
     with Kernel() as kernel:
-        found = {flow.id for chunk in kernel._dump(prefilter) for flow in chunk}
+        found = {flow.id for chunk in kernel.dump(prefilter) for flow in chunk}
     lines = stock.conntrack("-L", "-o", "id", *words.split())
     assert found == {int(line.rpartition("id=")[2]) for line in lines}
     assert found
@@ -145,7 +145,7 @@ def test_what_the_kernel_cannot_filter_is_filtered_here(netns: Namespace) -> Non
     stock.insert_all()
     with Kernel() as kernel:
         refused = KernelFilter(orig=KernelTuple(src=1))
-        assert sum(map(len, kernel._dump(refused))) == len(stock.INSERTS)
+        assert sum(map(len, kernel.dump(refused))) == len(stock.INSERTS)
 
 
 def test_the_box_tells_its_addresses_timeouts_and_counters(netns: Namespace) -> None:

@@ -97,8 +97,10 @@ def test_a_hairpin_shows_client_public_port_and_target(
 def test_a_redirect_shows_what_was_asked_and_who_answers(
     seen: dict[str, tuple[Flow, Translation]],
 ) -> None:
-    _, asked = seen["redirect"]
-    assert (asked.public, asked.target) == (
+    flow, asked = seen["redirect"]
+    assert (asked.inside, asked.public, asked.outside, asked.target) == (
+        end(ALICE, flow.sport or 0),
+        None,
         end(network.SECOND_V4, 123),
         end(network.LAN_V4, 123),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 import natscope
 from kernel import stock
 from natscope.model.flow import Flow
+from natscope.sources.files import Listing
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import Namespace
 from natscope.sources.proc import ProcTable
+from natscope.uapi import Status
 
 pytestmark = pytest.mark.kernel
 
-PLAIN = ("orig", "reply", "mark", "zone", "tcp_state", "sctp_state")
+PLAIN = ("orig", "reply", "mark", "zone", "tcp_state", "sctp_state", "status")
 COUNTED = ("orig_packets", "orig_bytes", "reply_packets", "reply_bytes")
 FORMS = {
     "": (*PLAIN, *COUNTED),
@@ -24,14 +27,16 @@ FORMS = {
     "id": (*PLAIN, *COUNTED, "id"),
     "ktimestamp": (*PLAIN, *COUNTED),
     "extended,id,ktimestamp": (*PLAIN, *COUNTED, "id"),
-    "xml": ("tcp_state", "mark", "zone", "id"),
-    "save": ("orig", "reply", "zone", "tcp_state", "sctp_state"),
+    "xml": ("tcp_state", "sctp_state", "mark", "zone", "id", "status", *COUNTED),
+    "xml,ktimestamp": ("id", "start_ns"),
+    "save": (*PLAIN[:2], *PLAIN[3:], "sctp_vtag_orig", "sctp_vtag_reply"),
 }
 
 
 def told(flow: Flow, names: tuple[str, ...]) -> str:
     """What is compared, as text; zone 0 is what no zone means."""
-    flow = replace(flow, zone=flow.zone or None)
+    bits = (flow.status or 0) & (Status.SEEN_REPLY | Status.ASSURED)
+    flow = replace(flow, zone=flow.zone or None, status=int(bits))
     return repr([getattr(flow, name) for name in names])
 
 
@@ -57,3 +62,27 @@ def test_proc_is_read_back(netns: Namespace) -> None:
     table = ProcTable()
     assert sorted(told(flow, (*PLAIN, *COUNTED)) for flow in table.flows()) == live
     assert table.problems == []
+
+
+def test_the_start_of_a_flow_is_read_in_the_zone_of_this_machine(
+    netns: Namespace, tmp_path: Path
+) -> None:
+    stock.insert_all()
+    saved = tmp_path / "saved"
+    lines = stock.conntrack("-L", "-o", "ktimestamp,id")
+    saved.write_text("\n".join(lines) + "\n")
+    live = {flow.id: (flow.start_ns or 0) // 10**9 for flow in Kernel().flows()}
+    read = natscope.read(str(saved))
+    assert {f.id: (f.start_ns or 0) // 10**9 for f in read.flows()} == live
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("form", ["extended", "xml"])
+def test_what_stock_deletes_is_read_as_it_says_so(
+    netns: Namespace, family: str, form: str
+) -> None:
+    made = stock.insert_all()
+    lines = stock.conntrack("-D", "-f", family, "-o", form)
+    deleted = Listing(io.StringIO("\n".join(lines)))
+    assert len(deleted.table()) == made - Kernel().count()[0] > 0
+    assert deleted.problems == []

@@ -47,9 +47,11 @@ def entry() -> NoReturn:
     Taking the interpreter down in order would cost a short listing a tenth of
     its time; nothing is left to be done by then.
     """
+    from natscope.cli import diagnostics, output
+
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    output.flush()
+    diagnostics.flush()
     os._exit(code)
 
 

@@ -116,7 +116,7 @@ def _line(kernel: Kernel, table: TextTable, example: Example, flow: Flow) -> Non
     from natscope.views.query import Query
 
     query = Query(columns=_FIELDS, untranslated=True)
-    (page,) = listing([kernel.table(flow.filter())], kernel.evidence(), query)
+    (page,) = listing(kernel.pieces(flow.filter()), query)
     output.write(table.head(page))
     _say(f"# {example.explanation}")
     output.write(table.write(page))
@@ -124,12 +124,11 @@ def _line(kernel: Kernel, table: TextTable, example: Example, flow: Flow) -> Non
 
 def _object(kernel: Kernel, example: Example, flow: Flow) -> None:
     from natscope.render.records import JsonLines
-    from natscope.views.listing import everything, listing
+    from natscope.views.listing import listing
     from natscope.views.query import Query
 
-    table = kernel.table(flow.filter())
-    query = Query(columns=everything(table), untranslated=True)
-    for page in listing([table], kernel.evidence(), query):
+    query = Query(everything=True, untranslated=True)
+    for page in listing(kernel.pieces(flow.filter()), query):
         for line in JsonLines().write(page).splitlines():
             told = {"example": example.name, "explanation": example.explanation}
             output.write(json.dumps(told | json.loads(line)).encode() + b"\n")

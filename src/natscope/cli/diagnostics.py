@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import IntEnum
 
 from natscope.errors import FilterError, NatscopeError, UnknownColumn
@@ -67,11 +68,15 @@ def complain(message: str, hint: str | None = None) -> None:
 
 def note(line: str) -> None:
     """One line of narration."""
-    try:
+    with suppress(OSError):  # nobody listens: there is nowhere left to say so
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
-    except OSError:
-        pass  # nobody listens: there is nowhere left to say so
+
+
+def flush() -> None:
+    """Write out what argparse complained of."""
+    with suppress(OSError):
+        sys.stderr.flush()
 
 
 def unknown_command(name: str, known: Iterable[str]) -> ExitCode:

@@ -53,6 +53,8 @@ def _kinds() -> str:
         "  target   -            reply source   reply source reply source\n"
         "\nA port-only translation (p) of the source is cast as s; sd follows d when\n"
         "only the target is a private address, and h when both ends are private.\n"
+        "A flow of ours to the world that d, r or p turns elsewhere keeps its inside\n"
+        "(orig source) and outside (orig dest), has a target and no public end.\n"
     )
 
 
@@ -65,8 +67,8 @@ def _formats() -> str:
         "  --csv     comma-separated, RFC 4180, with a heading line\n"
         "  --tsv     tab-separated\n\n"
         "Programs get whole numbers in base units (bytes, seconds, nanoseconds)\n"
-        "and, without --columns, everything that is known of a flow; what is not\n"
-        "known is left out of JSON and empty in CSV.\n"
+        "and, without --columns, everything that is known of a flow (JSON) or the\n"
+        "common columns (CSV); what is not known is left out of JSON, empty in CSV.\n"
     )
 
 

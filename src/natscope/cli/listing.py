@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, formats, inputs, output
 from natscope.cli.diagnostics import UsageError
-from natscope.views.query import BINDING_FIELDS, IOS_FIELDS, Query
+from natscope.views.query import BINDING_FIELDS, CSV_FIELDS, IOS_FIELDS, Query
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
     from natscope.sources.base import Source
-    from natscope.table.flowtable import FlowTable
 
 EPILOG = """\
 examples:
@@ -105,19 +104,15 @@ def show(
 ) -> int:
     """Write one listing; the number of rows shown."""
     # the kernel begins its dump before NumPy and what needs it are loaded
-    chunks = source.chunks(wanted)
-    first = next(chunks, None)
-    from natscope.table.flowtable import FlowTable
-    from natscope.views.listing import everything, listing
+    pieces = source.pieces(wanted)
+    first = next(pieces, None)
+    from natscope.views.listing import listing
 
-    first = FlowTable.empty() if first is None else first
-    evidence = source.evidence()
+    begun = iter(()) if first is None else chain([first], pieces)
     writer = formats.writer(options, rows="groups" if query.group else "flows")
-    if query.columns is None and not query.group and formats.for_programs(options):
-        query = replace(query, columns=everything(first))
     names = formats.Names(options)
     rows = 0
-    for page in listing(_again(first, chunks), evidence, query):
+    for page in listing(begun, query):
         names.resolve(writer, page)
         output.write(writer.write(page))
         rows += page.rows
@@ -125,11 +120,6 @@ def show(
     if rows == 0 and output.is_terminal():
         _explain_nothing(source, query, wanted)
     return rows
-
-
-def _again(first: FlowTable, rest: Iterator[FlowTable]) -> Iterator[FlowTable]:
-    yield first
-    yield from rest
 
 
 def _explain_nothing(source: Source, query: Query, wanted: Filter | None) -> None:
@@ -154,16 +144,19 @@ def _query(options: argparse.Namespace) -> Query:
         raise UsageError("--limit takes a number from 0 up")
     columns = _names(options.columns)
     group = _names(options.group_by) or ()
+    if (group or options.bindings) and columns:
+        raise UsageError("choose --columns, or counting with --group-by or --bindings")
     if options.layout == "ios":
         columns = columns or IOS_FIELDS
     if options.bindings:
         group = group or BINDING_FIELDS
-    sort = _names(options.sort) or ()
+    if columns is None and (options.csv or options.tsv):
+        columns = CSV_FIELDS
     return Query(
         columns=columns,
         untranslated=options.all,
-        sort=tuple(name.removeprefix("-") for name in sort),
-        descending=any(name.startswith("-") for name in sort),
+        everything=columns is None and (options.json or options.ndjson),
+        sort=_names(options.sort) or (),
         limit=options.limit,
         group=group,
         wide=options.wide,

@@ -17,6 +17,11 @@ def write(data: bytes) -> None:
         view = view[os.write(sys.stdout.fileno(), view) :]
 
 
+def flush() -> None:
+    """Write out what argparse printed."""
+    sys.stdout.flush()
+
+
 def is_terminal() -> bool:
     """Whether a person is looking."""
     return sys.stdout.isatty()

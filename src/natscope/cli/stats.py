@@ -53,8 +53,8 @@ def run(argv: list[str]) -> int:
         fill = Fill(entries, limit, kernel.sysctl("nf_conntrack_buckets"))
         now = kernel.cpu_stats()
     found = counters(
-        [cpu.counters for cpu in now],
-        [cpu.counters for cpu in before] if before is not None else None,
+        {cpu.cpu: cpu.counters for cpu in now},
+        {cpu.cpu: cpu.counters for cpu in before} if before is not None else None,
     )
     if options.json:
         output.write(json.dumps(_document(fill, found, now), indent=2).encode() + b"\n")

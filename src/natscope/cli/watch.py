@@ -12,6 +12,7 @@ from natscope.cli.diagnostics import UsageError
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
+    from natscope.model.evidence import Evidence
     from natscope.sources.base import Source
     from natscope.table.flowtable import FlowTable
     from natscope.views.query import Query
@@ -29,38 +30,62 @@ def watch(
     if options.watch < SHORTEST_S:
         raise UsageError(f"--watch takes at least {SHORTEST_S} seconds")
     if not query.sort and not query.group:
-        query = replace(query, sort=("rate", "bytes"), descending=True)
+        query = replace(query, sort=("-rate", "-bytes"))
+    names = formats.Names(options)
     with inputs.opened(options, None) as source:
-        before: FlowTable | None = None
-        then = 0.0
+        rates = _Rates(source, wanted)
         while True:
-            table, now = source.table(wanted), time.monotonic()
-            if before is not None:
-                from natscope.views.rates import with_rates
-
-                shown = with_rates(before, table, now - then)
-            else:
-                shown = table
-            output.write(_screen(source, shown, query, options))
-            before, then = table, now
+            output.write(_screen(rates.read(), query, options, names))
             time.sleep(options.watch)
 
 
+class _Rates:
+    """Readings of a source with the rates since the one before."""
+
+    def __init__(self, source: Source, wanted: Filter | None) -> None:
+        self._source = source
+        self._wanted = wanted
+        # a filter on rates can only be applied once they are known
+        self._late = wanted is not None and "rate" in wanted.needs()
+        self._before: FlowTable | None = None
+        self._then = 0.0
+
+    def read(self) -> list[tuple[FlowTable, Evidence]]:
+        """The pieces of one reading."""
+        from natscope.table.flowtable import FlowTable
+        from natscope.views.rates import with_rates
+
+        pieces = self._source.pieces(None if self._late else self._wanted)
+        found, now = list(pieces), time.monotonic()
+        whole = FlowTable.concat([table for table, _ in found])
+        if self._before is not None:
+            before, elapsed = self._before, now - self._then
+            found = [(with_rates(before, table, elapsed), e) for table, e in found]
+        self._before, self._then = whole, now
+        if self._late and self._wanted is not None:
+            mask = self._wanted.mask
+            found = [(table.mask(mask(table, e)), e) for table, e in found]
+        return found
+
+
 def _screen(
-    source: Source, table: FlowTable, query: Query, options: argparse.Namespace
+    pieces: list[tuple[FlowTable, Evidence]],
+    query: Query,
+    options: argparse.Namespace,
+    names: formats.Names,
 ) -> bytes:
     from natscope.views.listing import listing
 
     terminal = output.is_terminal()
     if terminal and query.limit is None:
         query = replace(query, limit=output.terminal_rows() - 3)
-    writer = formats.writer(options)
-    names = formats.Names(options)
+    writer = formats.writer(options, rows="groups" if query.group else "flows")
     out = [HOME_AND_CLEAR] if terminal else []
     if not formats.for_programs(options):
         moment = time.strftime("%H:%M:%S")
-        out.append(f"{moment}  {len(table)} flows match\n".encode())
-    for page in listing([table], source.evidence(), query):
+        total = sum(len(table) for table, _ in pieces)
+        out.append(f"{moment}  {total} flows match\n".encode())
+    for page in listing(pieces, query):
         names.resolve(writer, page)
         out.append(writer.write(page))
     return b"".join([*out, writer.end(), b"" if terminal else b"\n"])

@@ -10,7 +10,7 @@ from natscope.cli import diagnostics, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from natscope.model.flow import Flow
+    from natscope.filter import Filter
     from natscope.model.tuples import Address
     from natscope.sources.base import Source
     from natscope.views.who import Answer, Host
@@ -44,7 +44,7 @@ def run(argv: list[str]) -> int:
     asked = _question(options.public)
     wanted = inputs.filter_of([*asked, "and", "(", *words, ")"] if words else asked)
     with inputs.opened(options, file) as source:
-        found = _answers(source, list(source.flows(wanted)))
+        found = _answers(source, wanted)
         code = inputs.report(source)
     if options.json:
         _write_json(options.public, found)
@@ -62,10 +62,10 @@ def _question(public: str) -> list[str]:
     return [*words, "and", "proto", proto] if proto else words
 
 
-def _answers(source: Source, flows: list[Flow]) -> list[Answer]:
+def _answers(source: Source, wanted: Filter | None) -> list[Answer]:
     from natscope.views.who import answers, name_hosts
 
-    found = answers(flows, source.evidence())
+    found = answers(source.pieces(wanted))
     neighbours = getattr(source, "neighbours", None)
     if found and neighbours is not None:
         macs = {n.address: n.mac for n in neighbours()}

@@ -11,7 +11,6 @@ import sys
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.codec.schema import (
     BE32S,
@@ -113,11 +112,3 @@ def _value(kind: str, payload: bytes) -> Any:
         return high << 64 | low
     return int.from_bytes(payload, "big", signed=kind == BE32S)
 
-
-def is_flow(message_type: int) -> bool:
-    """Whether a message of this type describes a flow (new, update or dump)."""
-    subsystem, command = divmod(message_type, 256)
-    return subsystem == uapi.NFNL_SUBSYS_CTNETLINK and command in (
-        uapi.CtMsg.NEW,
-        uapi.CtMsg.DELETE,
-    )

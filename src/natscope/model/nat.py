@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, ip_network
 from typing import TYPE_CHECKING
 
 from natscope import uapi
@@ -93,6 +93,7 @@ _OUTWARD = Ends(End.ORIG_SRC, End.REPLY_DST, End.ORIG_DST)
 _INWARD = Ends(End.REPLY_SRC, End.ORIG_DST, End.ORIG_SRC, End.REPLY_SRC)
 _TURNED = Ends(End.ORIG_SRC, End.ORIG_DST, End.NONE, End.REPLY_SRC)
 _TWICE = Ends(End.ORIG_SRC, End.REPLY_DST, End.ORIG_DST, End.REPLY_SRC)
+_DIVERTED = Ends(End.ORIG_SRC, End.NONE, End.ORIG_DST, End.REPLY_SRC)
 
 ROLES = (
     Ends(End.ORIG_SRC, End.NONE, End.ORIG_DST),
@@ -100,9 +101,10 @@ ROLES = (
     _INWARD,
     _TURNED,
     _TWICE,
+    _DIVERTED,
 )
-"""The five ways the parts are cast; ``table.nat`` indexes this."""
-UNTRANSLATED, OUTWARD, INWARD, TURNED, TWICE = range(5)
+"""The ways the parts are cast; ``table.nat`` indexes this."""
+UNTRANSLATED, OUTWARD, INWARD, TURNED, TWICE, DIVERTED = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,13 @@ def classify(flow: Flow, evidence: Evidence) -> tuple[Kind, Ends]:
         return Kind.BOTH, ROLES[_twice(orig.src, reply.src)]
     if snat:
         return Kind.SOURCE, ROLES[OUTWARD]
-    if (dnat or dpat) and is_local(reply.src, evidence.addresses):
-        return Kind.REDIRECT, ROLES[INWARD]
-    if dnat:
-        return Kind.DESTINATION, ROLES[INWARD]
-    if spat or dpat:
-        return Kind.PORT, ROLES[INWARD if dpat else OUTWARD]
+    if dnat or dpat:
+        cast = ROLES[DIVERTED if _leaves(orig, evidence) else INWARD]
+        if is_local(reply.src, evidence.addresses):
+            return Kind.REDIRECT, cast
+        return Kind.DESTINATION if dnat else Kind.PORT, cast
+    if spat:
+        return Kind.PORT, ROLES[OUTWARD]
     return Kind.NONE, ROLES[UNTRANSLATED]
 
 
@@ -203,12 +206,23 @@ def is_local(address: Address, interfaces: tuple[Interface, ...]) -> bool:
 def same_subnet(
     one: Address, other: Address, interfaces: tuple[Interface, ...]
 ) -> bool:
-    """Whether two hosts share a subnet: a prefix of the box, else /24 or /64."""
-    nets: list[IPv4Network | IPv6Network] = [i.network for i in interfaces]
+    """Whether two hosts share a subnet.
+
+    A prefix of the box decides when it holds either; else two private
+    addresses share one in the same /24 or /64.
+    """
+    nets = [i.network for i in interfaces if i.version == one.version]
+    if any(one in net or other in net for net in nets):
+        return any(one in net and other in net for net in nets)
     bits = SUBNET_V4 if isinstance(one, IPv4Address) else SUBNET_V6
-    nets.append(ip_network((one, bits), strict=False))
-    same = (net for net in nets if net.version == one.version)
-    return any(one in net and other in net for net in same)
+    near = other in ip_network((one, bits), strict=False)
+    return near and is_private(one) and is_private(other)
+
+
+def _leaves(orig: FlowTuple, evidence: Evidence) -> bool:
+    """Whether a flow goes from our side to the world, as its sender sees it."""
+    to_us = is_private(orig.dst) or is_local(orig.dst, evidence.addresses)
+    return is_private(orig.src) and not to_us
 
 
 def _twice(source: Address, target: Address) -> int:

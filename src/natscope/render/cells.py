@@ -122,7 +122,8 @@ def decimal(values: NDArray[Any]) -> Cell:
     if values.dtype.kind == "i":
         negative = values < 0
         sign = literal(b"-", len(values)).only(negative)
-        return concat([sign, decimal(np.abs(values).astype(np.uint64))])
+        size = np.abs(values.astype(np.int64)).astype(np.uint64)
+        return concat([sign, decimal(size)])
     if values.max() < 1 << 16:
         return _number(values, _numbers())
     low_table = _numbers()

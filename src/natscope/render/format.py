@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 import numpy as np
@@ -51,6 +52,11 @@ def human(values: v.Values, names: NameBook | None = None) -> Cell:
             cell = endpoint(values, names)
         case v.Addresses():
             cell = _named(values.family, values.words, names)
+        case v.Texts():
+            distinct, codes = np.unique(values.values, return_inverse=True)
+            texts = [_harmless(text) for text in distinct.tolist()]
+            widths = [len(text.decode()) for text in texts]
+            cell = cells.lookup(codes, texts, widths)
         case _:
             cell = plain(values)
     return cell.otherwise(values.valid, ABSENT)
@@ -142,13 +148,28 @@ def _human_number(values: v.Numbers) -> Cell:
     if values.unit == v.HEX:
         return _by_value(values.values, lambda value: b"0x%x" % value)
     if values.unit == v.TIME_NS:
-        return _by_value(values.values // np.uint64(10**9), lambda value: b"%d" % value)
+        return _by_value(values.values // np.uint64(10**9), _moment)
     return cells.decimal(values.values)
 
 
 def _by_value(values: NDArray[np.uint64], text: Callable[[int], bytes]) -> Cell:
     distinct, codes = np.unique(values, return_inverse=True)
     return cells.lookup(codes, [text(value) for value in distinct.tolist()] or [b""])
+
+
+def _moment(seconds: int) -> bytes:
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return b"%d" % seconds
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}".encode()
+
+
+def _harmless(text: bytes) -> bytes:
+    """A text a terminal will not obey: control characters written out."""
+    shown = text.decode("utf-8", "backslashreplace")
+    plain = (c if c.isprintable() else repr(c)[1:-1] for c in shown)
+    return "".join(plain).encode()
 
 
 def quantity(values: NDArray[np.uint64]) -> Cell:

@@ -1,7 +1,7 @@
 """The same rows for programs: JSON, JSON lines, CSV and TSV.
 
 JSON is made of the same cells as text; a field the source did not tell is left
-out of its object, never null.  ``docs/reference/json`` is the schema.
+out of its object, never null.  ``docs/reference/formats`` is the schema.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from natscope.views.listing import Page
 SCHEMAS = {"flows": "natscope.list/1", "groups": "natscope.groups/1"}
 """The schema a document names, by what its rows are."""
 ROWS_AT_ONCE = 4096
+_NO_BREAKS = bytes.maketrans(b"\t\n\r", b"   ")
 
 
 @dataclass(slots=True)
@@ -47,11 +48,10 @@ class JsonDocument:
     def write(self, page: Page) -> bytes:
         """The objects of a page, after what opens the document."""
         body = b"".join(_objects(page, b",\n"))
-        head = self._head() if not self._begun else (b",\n" if body else b"")
-        self._begun = True
         if not body:
-            self._begun = False
             return b""
+        head = b",\n" if self._begun else self._head()
+        self._begun = True
         return head + body.removesuffix(b",\n")
 
     def end(self) -> bytes:
@@ -100,7 +100,7 @@ class Separated:
 
     def _quote(self, text: bytes) -> bytes:
         if self.separator == b"\t":
-            return text.replace(b"\t", b" ").replace(b"\n", b" ")
+            return text.translate(_NO_BREAKS)
         if any(mark in text for mark in (b",", b'"', b"\n", b"\r")):
             return b'"' + text.replace(b'"', b'""') + b'"'
         return text

@@ -54,7 +54,7 @@ class TextTable:
     heading: bool = True
     names: NameBook | None = None
     _widths: list[int] | None = None
-    _begun: bool = False
+    _headings: list[str] | None = None
 
     def at_least(self, widths: Sequence[int]) -> None:
         """Give columns room for what is yet to come."""
@@ -75,11 +75,14 @@ class TextTable:
         return b"".join(out)
 
     def head(self, page: Page) -> bytes:
-        """The heading, once; its columns are fitted to the first page."""
-        if self._begun:
+        """The heading, once, and again when there are more columns to it."""
+        headings = [field.heading for field in page.fields]
+        if headings == self._headings:
             return b""
-        self._begun = True
-        self.at_least([len(field.heading) for field in page.fields])
+        if self._headings is not None:
+            self._widths = None
+        self._headings = headings
+        self.at_least([len(heading) for heading in headings])
         self._measure(page)
         return self._heading_line(page) if self.heading else b""
 

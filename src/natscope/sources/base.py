@@ -28,6 +28,11 @@ class Source(Protocol):
     def flows(self, filter: Filter | str | None = None) -> Iterator[Flow]:
         """The same as records."""
 
+    def pieces(
+        self, filter: Filter | str | None = None
+    ) -> Iterator[tuple[FlowTable, Evidence]]:
+        """The chunks, each with what the box it was read from told."""
+
     def evidence(self) -> Evidence:
         """The moment and the box the flows were read from."""
 
@@ -38,6 +43,19 @@ class Pieces:
     def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
         """The flows a filter keeps, in pieces of some thousand rows."""
         raise NotImplementedError
+
+    def evidence(self) -> Evidence:
+        """The moment and the box the flows were read from."""
+        raise NotImplementedError
+
+    def pieces(
+        self, filter: Filter | str | None = None
+    ) -> Iterator[tuple[FlowTable, Evidence]]:
+        """The chunks, each with what the box it was read from told."""
+        evidence: Evidence | None = None
+        for chunk in self.chunks(filter):
+            evidence = evidence or self.evidence()
+            yield chunk, evidence
 
     def table(self, filter: Filter | str | None = None) -> FlowTable:
         """The flows a filter keeps, each entry once, as one table."""

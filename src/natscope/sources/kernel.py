@@ -7,6 +7,7 @@ no cb->seq), so repeated entries are dropped: see :class:`_Repeats`.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import encode, stats
-from natscope.errors import DecodeError, KernelError, NamespaceError
+from natscope.errors import (
+    DecodeError,
+    KernelError,
+    NamespaceError,
+    NatscopeError,
+)
 from natscope.model.evidence import Evidence
 from natscope.model.prefilter import KernelFilter
 from natscope.sources import box
@@ -78,11 +84,11 @@ class Kernel(Pieces):
         """
         wanted = understood(filter)
         if wanted is None:
-            yield from self._dump(KernelFilter())
+            yield from self.dump(KernelFilter())
             return
         beside = wanted.needs() & {"addresses", "timeouts", "start"}
         evidence = self.evidence() if beside else Evidence()
-        for chunk in self._dump(wanted.kernel()):
+        for chunk in self.dump(wanted.kernel()):
             kept = chunk.mask(wanted.mask(chunk, evidence))
             if len(kept):
                 yield kept
@@ -91,13 +97,13 @@ class Kernel(Pieces):
         """The time now, and the box's timeouts and addresses."""
         with self._inside():
             timeouts = box.read_timeouts()
-            addresses = box.read_addresses()
+            addresses = box.read_addresses(self._wire)
         return Evidence(time.time_ns(), timeouts, addresses)
 
     def neighbours(self) -> list[box.Neighbour]:
         """The hosts the box sees on its links."""
         with self._inside():
-            return box.read_neighbours()
+            return box.read_neighbours(self._wire)
 
     def sysctl(self, name: str) -> int | None:
         """A ``net.netfilter`` sysctl of the namespace."""
@@ -127,7 +133,8 @@ class Kernel(Pieces):
     def _socket(self) -> closing[NetlinkSocket]:
         return closing(NetlinkSocket(namespace=self._namespace, wire=self._wire))
 
-    def _dump(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
+    def dump(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
+        """The chunks of a dump, less what the kernel may leave out of it."""
         try:
             yield from self._dump_with(prefilter)
         except KernelError as error:
@@ -140,13 +147,14 @@ class Kernel(Pieces):
     def _dump_with(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
         with self._socket() as sock:
             request = encode.dump_request(prefilter, seq=sock.next_seq())
-            buffers = sock.dump(request, DUMP)
-            next(buffers)
-            from natscope.codec.vector import Decoder  # while the kernel works
+            # the receiver must be done with the socket before it is closed
+            with closing(sock.dump(request, DUMP)) as buffers:
+                next(buffers)
+                from natscope.codec.vector import Decoder  # while the kernel works
 
-            decoder, repeats = Decoder(), _Repeats()
-            for datagrams in buffers:
-                yield repeats.drop(_decode(decoder, datagrams))
+                decoder, repeats = Decoder(), _Repeats()
+                for datagrams in buffers:
+                    yield repeats.drop(_decode(decoder, datagrams))
 
 
 def _decode(decoder: Decoder, datagrams: Datagrams) -> FlowTable:
@@ -197,8 +205,10 @@ class _Repeats:
 class AllNamespaces(Pieces):
     """The tables of every named namespace (ip-netns), with a ``netns`` column.
 
+    A name that cannot be entered is left out and noted in ``problems``.
+
     Raises:
-        NamespaceError: there is none, or one may not be entered.
+        NamespaceError: there is none.
     """
 
     lacks: tuple[str, ...] = ()
@@ -210,7 +220,16 @@ class AllNamespaces(Pieces):
                 "no named network namespace",
                 hint="ip netns list shows none; --netns takes a process id as well",
             )
-        self._kernels = [Kernel(name, wire=wire) for name in names]
+        self.problems: list[NatscopeError] = []
+        self._kernels: list[Kernel] = []
+        for name in names:
+            try:
+                kernel = Kernel(name, wire=wire)
+                self._kernels.append(kernel)
+                kernel.evidence()
+            except NamespaceError as error:
+                self.problems.append(error)
+                self._kernels = [k for k in self._kernels if k.netns != name]
 
     def __enter__(self) -> AllNamespaces:
         return self
@@ -226,21 +245,27 @@ class AllNamespaces(Pieces):
 
     def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
         """The pieces of one table after the other."""
+        for chunk, _ in self.pieces(filter):
+            yield chunk
+
+    def pieces(
+        self, filter: Filter | str | None = None
+    ) -> Iterator[tuple[FlowTable, Evidence]]:
+        """The pieces of one table after the other, each with its own evidence."""
         import numpy as np
 
         wanted = understood(filter)
+        prefilter = wanted.kernel() if wanted is not None else KernelFilter()
         for kernel in self._kernels:
             evidence = kernel.evidence()
-            for chunk in kernel.chunks():
-                name = np.full(len(chunk), (kernel.netns or "").encode())
+            for chunk in kernel.dump(prefilter):
+                name = np.full(len(chunk), os.fsencode(kernel.netns or ""))
                 named = chunk.with_column("netns", name)
                 if wanted is not None:
                     named = named.mask(wanted.mask(named, evidence))
                 if len(named):
-                    yield named
+                    yield named, evidence
 
     def evidence(self) -> Evidence:
-        """The time now; addresses of all, timeouts of the first namespace."""
-        each = [kernel.evidence() for kernel in self._kernels]
-        addresses = tuple(a for evidence in each for a in evidence.addresses)
-        return Evidence(each[0].now_ns, each[0].timeouts, addresses)
+        """The time; what each box told stands beside its pieces."""
+        return Evidence(now_ns=time.time_ns())

@@ -15,7 +15,7 @@ import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from natscope import uapi
@@ -32,6 +32,8 @@ SLOT = 1 << 16
 SLOTS = 64
 BUFFERS = 4
 TIMEOUT_S = 30
+_NEARLY_FULL = 30_000
+"""The kernel fills 32 KiB less what one more entry would need."""
 _MSG_WAITFORONE = 0x10000
 _MSG_TRUNC = 0x20
 _FINAL = (uapi.NLMSG_DONE, uapi.NLMSG_ERROR, uapi.NLMSG_OVERRUN)
@@ -88,6 +90,8 @@ class NetlinkSocket:
             for message in nlmsg.split(data):
                 if message.seq != seq:
                     continue
+                if message.type == uapi.NLMSG_OVERRUN:
+                    raise KernelError(operation, errno.ENOBUFS, "messages were lost")
                 if message.type in _FINAL:
                     _raise_for(operation, nlmsg.ack(data, message))
                     return answers
@@ -110,7 +114,7 @@ class NetlinkSocket:
                 if message.type == uapi.NLMSG_ERROR:
                     yield nlmsg.ack(data, message)
 
-    def dump(self, request: bytes, operation: str) -> Iterator[Datagrams]:
+    def dump(self, request: bytes, operation: str) -> Generator[Datagrams]:
         """Send a dump request; yield buffers of datagrams as they fill.
 
         The first buffer is empty and comes at once: the kernel is at work, and
@@ -139,6 +143,8 @@ class NetlinkSocket:
             receiver.stop()
 
     def _finish(self, final: bytes, operation: str) -> None:
+        if self._wire is not None:
+            self._wire("received", final)
         for message in nlmsg.split(final):
             if message.type in _FINAL:
                 _raise_for(operation, nlmsg.ack(final, message))
@@ -151,7 +157,10 @@ class NetlinkSocket:
     def _send(self, request: bytes) -> None:
         if self._wire is not None:
             self._wire("sent", request)
-        self._socket.send(request)
+        try:
+            self._socket.send(request)
+        except OSError as error:
+            raise _os_error("asking the kernel", error) from error
 
     def _receive(self, operation: str) -> bytes:
         try:
@@ -214,9 +223,10 @@ class _Receiver(threading.Thread):
                 final = bytes(datagrams.buffer[start:end])
                 break
             datagrams.extents.append((start, end))
-            if self._ends_with_done(datagrams.buffer, start, end):
-                final = bytes(datagrams.buffer[end - 20 : end])
-                datagrams.extents[-1] = (start, end - 20)
+            done = self._done_within(datagrams.buffer, start, end)
+            if done < end:
+                final = bytes(datagrams.buffer[done:end])
+                datagrams.extents[-1] = (start, done)
                 break
         if datagrams.extents:
             self.filled.put(datagrams)
@@ -230,12 +240,20 @@ class _Receiver(threading.Thread):
         kind, _, seq = struct.unpack_from("=HHI", buffer, start + 4)
         return kind in _FINAL and seq == self._seq
 
-    def _ends_with_done(self, buffer: memoryview, start: int, end: int) -> bool:
-        """Whether NLMSG_DONE shares the last datagram (netlink_dump, 6.x)."""
-        if end - start < 40:
-            return False
-        length, kind, _, seq = struct.unpack_from("=IHHI", buffer, end - 20)
-        return bool(length == 20 and kind == uapi.NLMSG_DONE and seq == self._seq)
+    def _done_within(self, buffer: memoryview, start: int, end: int) -> int:
+        """Where NLMSG_DONE begins when it shares the last datagram (netlink_dump).
+
+        A datagram that is nearly full is not the last, and is not searched.
+        """
+        at = start
+        while end - start < _NEARLY_FULL and at + nlmsg.HEADER.size <= end:
+            length, kind, _, seq = struct.unpack_from("=IHHI", buffer, at)
+            if kind in _FINAL and seq == self._seq:
+                return at
+            if length < nlmsg.HEADER.size:
+                break  # nonsense: for the decoder to say so
+            at += nlmsg.align(length)
+        return end
 
     def _receive(self, buffer: memoryview) -> list[int]:
         vector = self._vector(buffer)
@@ -286,7 +304,19 @@ class _Mmsghdr(ctypes.Structure):
 
 
 def _open(protocol: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    try:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    except OSError as error:
+        raise _os_error("opening a netlink socket", error) from error
+    try:
+        _prepare(sock)
+    except OSError as error:
+        sock.close()
+        raise _os_error("preparing a netlink socket", error) from error
+    return sock
+
+
+def _prepare(sock: socket.socket) -> None:
     sock.bind((0, 0))
     try:
         sock.setsockopt(socket.SOL_SOCKET, uapi.SO_RCVBUFFORCE, RECEIVE_BUFFER)
@@ -296,7 +326,6 @@ def _open(protocol: int) -> socket.socket:
     # The kernel's own timeout keeps the socket blocking: one system call a read.
     wait = struct.pack("@ll", TIMEOUT_S, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
-    return sock
 
 
 def _wants_ack(request: bytes) -> bool:
@@ -341,4 +370,5 @@ def _os_error(operation: str, error: OSError) -> KernelError:
     code = error.errno or 0
     if code in (errno.EAGAIN, errno.EWOULDBLOCK):
         return KernelError(operation, code, f"no answer within {TIMEOUT_S} s")
-    return KernelError(operation, code, error.strerror or str(error))
+    reason = _MEANINGS.get(code, error.strerror or str(error))
+    return KernelError(operation, code, reason)

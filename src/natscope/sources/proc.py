@@ -23,19 +23,27 @@ class ProcTable(Listing):
 
     def __init__(self, path: Path = PATH, *, strict: bool = False) -> None:
         super().__init__(path, strict=strict)
+        self._path = path
 
     def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
         """The flows a filter keeps, in pieces of some thousand rows.
 
         Raises:
-            MissingTool: this kernel does not print the table.
+            MissingTool: this kernel does not print the table, or not to this user.
         """
-        if self._path is None or not self._path.exists():
+        try:
+            self._path.open("rb").close()
+        except FileNotFoundError as error:
             raise MissingTool(
                 f"{self.name} is not there",
                 hint="this kernel lacks CONFIG_NF_CONNTRACK_PROCFS, or nothing is "
                 "tracked yet; natscope list reads the table over netlink",
-            )
+            ) from error
+        except PermissionError as error:
+            raise MissingTool(
+                f"{self.name} may not be read",
+                hint="only root reads it: run natscope as root",
+            ) from error
         return super().chunks(filter)
 
     def evidence(self) -> Evidence:

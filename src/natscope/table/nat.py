@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from natscope import uapi
 from natscope.model.evidence import Evidence, Interface
 from natscope.model.nat import (
+    DIVERTED,
     INWARD,
     OUTWARD,
     PRIVATE,
@@ -100,6 +101,7 @@ def translations(table: FlowTable, evidence: Evidence) -> Translations:
     if inward.any():
         here = is_local(table["family"], table["reply_src"], evidence.addresses)
         cast(inward & here, Kind.REDIRECT, INWARD)
+        role[inward & _leaves(table, evidence)] = DIVERTED
     both = snat & to
     if both.any():
         _cast_both(table, evidence, both, kind, role)
@@ -183,16 +185,26 @@ def same_subnet(
     near: Mask = np.where(
         v4, one[:, 1] >> shift == other[:, 1] >> shift, one[:, 0] == other[:, 0]
     )
+    near = near & is_private(family, one) & is_private(family, other)
+    together, settled = np.zeros((2, len(one)), np.bool_)
     for own in interfaces:
         net = (_FAMILY[own.version], int(own.network.network_address))
-        prefix = own.network.prefixlen
-        near |= in_network(family, one, *net, prefix) & in_network(
-            family, other, *net, prefix
-        )
-    return near
+        first = in_network(family, one, *net, own.network.prefixlen)
+        second = in_network(family, other, *net, own.network.prefixlen)
+        together |= first & second
+        settled |= first | second
+    same: Mask = np.where(settled, together, near)
+    return same
 
 
 _FAMILY = {4: uapi.AF_INET, 6: uapi.AF_INET6}
+
+
+def _leaves(table: FlowTable, evidence: Evidence) -> Mask:
+    """Rows that go from our side to the world, as their sender sees it."""
+    family, to = table["family"], table["orig_dst"]
+    to_us = is_private(family, to) | is_local(family, to, evidence.addresses)
+    return is_private(family, table["orig_src"]) & ~to_us
 
 
 def _any_network(family: Codes, address: Words, nets: Any) -> Mask:

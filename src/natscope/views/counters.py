@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+PerCpu = Mapping[int, Mapping[str, int]]
+"""The counters of each CPU, by its number."""
 
 MEANINGS: Mapping[str, str] = {
     "found": "look-ups that found an entry for a new packet's tuple; stays 0 on "
@@ -57,26 +60,34 @@ class Fill:
         return self.entries / self.limit if self.limit else None
 
 
-def totals(cpus: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def totals(cpus: PerCpu) -> dict[str, int]:
     """Each counter summed over the CPUs, in the kernel's order."""
     summed: dict[str, int] = {}
-    for counters in cpus:
+    for counters in cpus.values():
         for name, value in counters.items():
             summed[name] = summed.get(name, 0) + value
     return summed
 
 
-def counters(
-    now: Sequence[Mapping[str, int]], before: Sequence[Mapping[str, int]] | None = None
-) -> list[Counter]:
-    """The counters with their meaning, and their change since ``before``.
+def changes(now: PerCpu, before: PerCpu) -> dict[str, int]:
+    """What each counter grew by, CPU by CPU.
 
-    The kernel counts in 32 bits a CPU and wraps.
+    The kernel counts in 32 bits a CPU and wraps; a CPU that was not there
+    before, or is no more, has no change to tell.
     """
-    first = totals(before) if before is not None else None
+    grown = dict.fromkeys(totals(now), 0)
+    for cpu in now.keys() & before.keys():
+        for name, value in now[cpu].items():
+            grown[name] += (value - before[cpu].get(name, 0)) % (1 << 32)
+    return grown
+
+
+def counters(now: PerCpu, before: PerCpu | None = None) -> list[Counter]:
+    """The counters with their meaning, and their change since ``before``."""
+    grown = changes(now, before) if before is not None else None
     found = []
     for name, total in totals(now).items():
-        delta = None if first is None else (total - first.get(name, 0)) % (1 << 32)
+        delta = None if grown is None else grown[name]
         meaning = MEANINGS.get(name, "not known to this version of natscope")
         found.append(Counter(name, total, delta, meaning))
     return found

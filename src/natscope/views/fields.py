@@ -228,7 +228,7 @@ def _column(name: str) -> Field:
         unit = HEX if name in ("status", "status_mask") else PLAIN
         return Numbers(stored, valid, _UNITS.get(column.unit, unit))
 
-    heading = name.upper().replace("_", "-")
+    heading = name.removesuffix("_ns").upper().replace("_", "-")
     return Field(name, heading, column.meaning, values)
 
 

@@ -7,7 +7,7 @@ shown as it comes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from natscope.views.query import (
     Query,
 )
 
+Pieces = Iterable[tuple[FlowTable, Evidence]]
+"""Tables, each with what its own box told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -36,6 +39,90 @@ class Page:
     rows: int
 
 
+def listing(pieces: Pieces, query: Query) -> Iterator[Page]:
+    """The pages of a listing, at least one, in bounded memory where possible.
+
+    The fields of a page may be more than those of the one before: a column
+    appears when the first flow that fills it does.
+
+    Raises:
+        UnknownColumn: a column that does not exist.
+    """
+    readings = _chosen(pieces, query)
+    columns = _Columns(query)
+    if query.group:
+        yield _limited(_grouped(list(readings), query), query.limit)
+    elif query.sort:
+        yield _limited(_sorted(list(readings), columns, query), query.limit)
+    else:
+        yield from _pages(readings, columns, query.limit)
+
+
+def _chosen(pieces: Pieces, query: Query) -> Iterator[Reading]:
+    """The rows to show; pieces without any are passed over."""
+    for table, evidence in pieces:
+        reading = Reading(table, evidence)
+        if not query.untranslated:
+            kept = reading.nat.kind != Kind.NONE
+            if not kept.all():
+                reading = Reading(table.mask(kept), evidence)
+        if len(reading.table):
+            yield reading
+
+
+def _pages(
+    readings: Iterator[Reading], columns: _Columns, left: int | None
+) -> Iterator[Page]:
+    shown = False
+    for reading in readings:
+        if left is not None and len(reading.table) > left:
+            table = reading.table.take(slice(0, left))
+            reading = Reading(table, reading.evidence)
+        if left != 0:
+            shown = True
+            yield _page(reading, columns.of(reading))
+        if left is not None:
+            left -= len(reading.table)
+            if left <= 0:
+                break
+    if not shown:
+        empty = Reading(FlowTable.empty(), Evidence())
+        yield _page(empty, columns.of(empty))
+
+
+def _page(reading: Reading, chosen: list[Field]) -> Page:
+    values = tuple(field.values(reading) for field in chosen)
+    return Page(tuple(chosen), values, len(reading.table))
+
+
+class _Columns:
+    """The columns to show, which grow with what the flows fill."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._known: set[str] = set()
+
+    def of(self, reading: Reading) -> list[Field]:
+        """The fields for these rows and all before them."""
+        if self._query.columns is not None:
+            return fields(self._query.columns)
+        if self._query.everything:
+            return fields(everything(reading.table))
+        return fields(self._of_text(reading))
+
+    def _of_text(self, reading: Reading) -> list[str]:
+        optional = WIDE_FIELDS if self._query.wide else OPTIONAL_FIELDS
+        for name in {*optional, "target", "zone", "netns"} - self._known:
+            if fields([name])[0].values(reading).valid.any():
+                self._known.add(name)
+        shown = [n for n in NAT_FIELDS if n != "target" or "target" in self._known]
+        first = ["netns"] if "netns" in self._known else []
+        if "zone" in self._known:
+            shown.insert(shown.index("kind"), "zone")
+        later = [n for n in optional if n in self._known and n not in (*first, *shown)]
+        return [*first, *shown, *later]
+
+
 def everything(table: FlowTable) -> tuple[str, ...]:
     """Names of all that is known of these flows, for programs."""
     derived = ("age", "idle", "bytes", "packets", "flags")
@@ -44,124 +131,59 @@ def everything(table: FlowTable) -> tuple[str, ...]:
     return (*JSON_FIELDS_FIRST, *derived, *stored)
 
 
-def listing(
-    chunks: Iterable[FlowTable], evidence: Evidence, query: Query
-) -> Iterator[Page]:
-    """The pages of a listing, at least one, in bounded memory where possible.
-
-    Raises:
-        UnknownColumn: a column that does not exist.
-    """
-    shown = _translated(chunks, evidence, query)
-    if query.group:
-        yield _limited(_grouped(shown, evidence, query), query.limit)
-        return
-    if query.sort:
-        shown = iter([_sorted(FlowTable.concat(list(shown)), evidence, query)])
-    yield from _pages(shown, evidence, query)
+def _together(readings: Sequence[Reading], field: Field) -> v.Values:
+    """One field of all rows."""
+    if not readings:
+        return field.values(Reading(FlowTable.empty(), Evidence()))
+    return v.concat([field.values(reading) for reading in readings])
 
 
-def _translated(
-    chunks: Iterable[FlowTable], evidence: Evidence, query: Query
-) -> Iterator[FlowTable]:
-    for chunk in chunks:
-        if query.untranslated:
-            yield chunk
-        else:
-            yield chunk.mask(Reading(chunk, evidence).nat.kind != Kind.NONE)
+def _sorted(readings: list[Reading], columns: _Columns, query: Query) -> Page:
+    chosen: dict[str, Field] = {}
+    for reading in readings or [Reading(FlowTable.empty(), Evidence())]:
+        chosen = {field.name: field for field in columns.of(reading)} | chosen
+    names = [name.removeprefix("-") for name in query.sort]
+    keys = [_together(readings, field) for field in fields(names)]
+    rows = sum(len(reading.table) for reading in readings)
+    order = v.order(keys, rows, [name.startswith("-") for name in query.sort])
+    shown = [v.take(_together(readings, field), order) for field in chosen.values()]
+    return Page(tuple(chosen.values()), tuple(shown), rows)
 
 
-def _sorted(table: FlowTable, evidence: Evidence, query: Query) -> FlowTable:
-    reading = Reading(table, evidence)
-    columns = [field.values(reading) for field in fields(query.sort)]
-    return table.take(v.order(columns, len(table), descending=query.descending))
-
-
-def _pages(
-    chunks: Iterator[FlowTable], evidence: Evidence, query: Query
-) -> Iterator[Page]:
-    first, second = next(chunks, FlowTable.empty()), next(chunks, None)
-    reading = Reading(first, evidence)
-    chosen = fields(_columns(reading, query, whole=second is None))
-    left = query.limit
-    for chunk in _chain(first, second, chunks):
-        shown = chunk if left is None else chunk.take(slice(0, left))
-        reading = Reading(shown, evidence)
-        columns = tuple(field.values(reading) for field in chosen)
-        yield Page(tuple(chosen), columns, len(shown))
-        if left is not None:
-            left -= len(shown)
-            if left == 0:
-                return
-
-
-def _chain(
-    first: FlowTable, second: FlowTable | None, rest: Iterator[FlowTable]
-) -> Iterator[FlowTable]:
-    yield first
-    if second is not None:
-        yield second
-        yield from rest
-
-
-def _columns(reading: Reading, query: Query, *, whole: bool) -> Sequence[str]:
-    """The columns asked for, or those the source can fill."""
-    if query.columns is not None:
-        return query.columns
-    optional = WIDE_FIELDS if query.wide else OPTIONAL_FIELDS
-    known = [name for name in optional if fields([name])[0].values(reading).valid.any()]
-    base = [*NAT_FIELDS, *known]
-    if whole and not reading.part("target").valid.any():
-        base.remove("target")
-    if "netns" in reading.table.columns and "netns" not in base:
-        base.append("netns")
-    if "netns" in base:
-        base.remove("netns")
-        base.insert(0, "netns")
-    if "zone" in reading.table.columns and "zone" not in base:
-        base.insert(base.index("kind"), "zone")
-    return base
-
-
-def _grouped(chunks: Iterable[FlowTable], evidence: Evidence, query: Query) -> Page:
+def _grouped(readings: list[Reading], query: Query) -> Page:
     """Flows, bytes and packets of each distinct set of values."""
-    table = FlowTable.concat(list(chunks))
-    reading = Reading(table, evidence)
     by = fields(query.group)
-    columns = [field.values(reading) for field in by]
-    first, of_row = v.group(columns, len(table))
-    counted = [_flows(of_row, len(first))]
-    names = [_FLOWS]
+    rows = sum(len(reading.table) for reading in readings)
+    columns = [_together(readings, field) for field in by]
+    first, of_row = v.group(columns, rows)
+    found = [v.take(column, first) for column in columns]
+    named = [*by, _FLOWS]
+    found.append(_flows(of_row, len(first)))
     for field in fields(COUNT_FIELDS[1:]):
-        found = field.values(reading)
-        if isinstance(found, v.Numbers) and found.valid.any():
-            counted.append(_totals(found, of_row, len(first)))
-            names.append(field)
-    result = Page(
-        (*by, *names), (*(v.take(c, first) for c in columns), *counted), len(first)
-    )
-    return _ranked(result, query)
+        counted = _together(readings, field)
+        if isinstance(counted, v.Numbers) and counted.valid.any():
+            named.append(field)
+            found.append(_totals(counted, of_row, len(first)))
+    return _ranked(Page(tuple(named), tuple(found), len(first)), query)
 
 
 def _ranked(page: Page, query: Query) -> Page:
     """Most flows first, unless another order was asked for."""
-    by = list(query.sort) or ["flows"]
-    named = {
-        field.name: col for field, col in zip(page.fields, page.columns, strict=True)
-    }
-    missing = [name for name in by if name not in named]
-    if missing:
-        fields(missing)
-    columns = [named[name] for name in by if name in named]
-    rows = v.order(columns, page.rows, descending=query.descending or not query.sort)
-    return replace(page, columns=tuple(v.take(col, rows) for col in page.columns))
+    by = list(query.sort) or ["-flows"]
+    named = dict(zip((f.name for f in page.fields), page.columns, strict=True))
+    keys = [name.removeprefix("-") for name in by]
+    missing = [name for name in keys if name not in named]
+    fields(missing)  # a name that is no column at all is an error
+    kept = [(named[key], name[:1] == "-") for key, name in zip(keys, by, strict=True)
+            if key in named]  # fmt: skip
+    rows = v.order([k for k, _ in kept], page.rows, [turned for _, turned in kept])
+    return Page(page.fields, tuple(v.take(c, rows) for c in page.columns), page.rows)
 
 
 def _limited(page: Page, limit: int | None) -> Page:
     if limit is None or limit >= page.rows:
         return page
-    rows = np.arange(limit)
-    columns = tuple(v.take(column, rows) for column in page.columns)
+    columns = tuple(v.take(column, slice(0, limit)) for column in page.columns)
     return Page(page.fields, columns, limit)
 
 
@@ -171,10 +193,11 @@ def _flows(of_row: NDArray[np.intp], groups: int) -> v.Numbers:
 
 
 def _totals(found: v.Numbers, of_row: NDArray[np.intp], groups: int) -> v.Numbers:
+    """Sums; unknown where any row of the group is, as a part is no total."""
     totals = np.zeros(groups, np.uint64)
     np.add.at(totals, of_row[found.valid], found.values[found.valid].astype(np.uint64))
-    known = np.bincount(of_row[found.valid], minlength=groups) > 0
-    return v.Numbers(totals, known, found.unit)
+    unknown = np.bincount(of_row[~found.valid], minlength=groups) > 0
+    return v.Numbers(totals, ~unknown, found.unit)
 
 
 def _one_each(reading: Reading) -> v.Values:

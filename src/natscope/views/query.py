@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NAT_FIELDS = ("proto", "inside", "public", "outside", "target", "kind", "state")
-"""``target`` is left out of a short listing in which no flow has one."""
+"""``target`` and ``zone`` are shown from the first flow on that has one."""
 IOS_FIELDS = (
     "proto",
     "inside_global",
@@ -17,6 +17,17 @@ IOS_FIELDS = (
     "outside_global",
 )
 BINDING_FIELDS = ("proto", "inside", "public", "kind")
+CSV_FIELDS = (
+    *("netns", "proto", "kind", "state", "inside", "public", "outside", "target"),
+    *("age", "idle", "timeout", "packets", "bytes"),
+    *("orig_src", "orig_dst", "orig_sport", "orig_dport"),
+    *("reply_src", "reply_dst", "reply_sport", "reply_dport"),
+    *("orig_packets", "orig_bytes", "reply_packets", "reply_bytes"),
+    *("orig_icmp_type", "orig_icmp_code", "orig_icmp_id", "reply_icmp_id"),
+    *("zone", "orig_zone", "reply_zone", "mark", "helper", "status", "flags"),
+    *("id", "use", "start_ns", "rate"),
+)
+"""Columns of CSV and TSV, which have one heading for all rows."""
 OPTIONAL_FIELDS = ("age", "idle", "bytes", "rate")
 """Shown when the source knows them for some row."""
 WIDE_FIELDS = (
@@ -38,8 +49,10 @@ class Query:
     columns: tuple[str, ...] | None = None
     untranslated: bool = False
     """Also list flows without NAT."""
+    everything: bool = False
+    """All that is known of a flow, page by page: for JSON."""
     sort: tuple[str, ...] = ()
-    descending: bool = False
+    """Columns, the first weighing most; ``-name`` is downwards."""
     limit: int | None = None
     group: tuple[str, ...] = ()
     wide: bool = False

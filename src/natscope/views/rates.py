@@ -6,6 +6,9 @@ import numpy as np
 
 from natscope.table.flowtable import DUPLICATE_KEY, FlowTable
 
+_MOST = 2.0**63
+"""More bytes a second than there will be; keeps the cast in range."""
+
 
 def with_rates(before: FlowTable, now: FlowTable, elapsed_s: float) -> FlowTable:
     """The later table with a ``rate`` column, bytes per second both ways.
@@ -19,9 +22,11 @@ def with_rates(before: FlowTable, now: FlowTable, elapsed_s: float) -> FlowTable
     first, of_row = both.group(*DUPLICATE_KEY)
     earlier = first[of_row[len(before) :]]
     known = earlier < len(before)
+    counted = both.has("orig_bytes") & both.has("reply_bytes")
+    known &= counted[earlier] & counted[len(before) :]
     total = both["orig_bytes"] + both["reply_bytes"]
     then, later = total[earlier], total[len(before) :]
     known &= later >= then
     moved = np.where(known, later - np.where(known, then, 0), 0)
-    rate = (moved / elapsed_s).astype(np.uint64)
+    rate = np.minimum(moved / elapsed_s, _MOST).astype(np.uint64)
     return now.with_column("rate", rate, known)

@@ -5,7 +5,8 @@ Every kind has a ``valid`` mask: where false, the source did not say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -119,18 +120,41 @@ def keys(values: Values) -> list[NDArray[Any]]:
             return found
 
 
+def concat(parts: list[Values]) -> Values:
+    """Values of one kind under each other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, Names):
+        return _concat_names([part for part in parts if isinstance(part, Names)])
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in first.__slots__
+        if name != "unit"
+    }
+    return replace(first, **joined)
+
+
+def _concat_names(parts: list[Names]) -> Names:
+    words = list(dict.fromkeys(word for part in parts for word in part.words))
+    place = {word: code for code, word in enumerate(words)}
+    codes = [np.array([place[w] for w in p.words], np.intp)[p.codes] for p in parts]
+    valid = np.concatenate([part.valid for part in parts])
+    return Names(np.concatenate(codes), tuple(words), valid)
+
+
 def order(
-    columns: list[Values], n: int, *, descending: bool = False
+    columns: Sequence[Values], n: int, descending: Sequence[bool]
 ) -> NDArray[np.intp]:
     """Row positions sorted by columns, the first weighing most; stable.
 
     Absent values come last either way.
     """
     ranked: list[NDArray[Any]] = []
-    for values in columns:
+    for values, turned in zip(columns, descending, strict=True):
         absent, *rest = keys(values)
         ranked.append(absent)
-        ranked.extend(_turned(key) if descending else key for key in rest)
+        ranked.extend(_turned(key) if turned else key for key in rest)
     return np.lexsort(ranked[::-1]) if ranked else np.arange(n)
 
 

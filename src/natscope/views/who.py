@@ -34,6 +34,7 @@ class Answer:
     host: Endpoint
     public: Endpoint
     kind: Kind
+    netns: str | None = None
     flows: list[Flow] = field(default_factory=list)
     outside: list[Endpoint] = field(default_factory=list)
     since_ns: int | None = None
@@ -46,10 +47,15 @@ class Answer:
         return sum(known) if known else None
 
 
-def answers(flows: Iterable[Flow], evidence: Evidence) -> list[Answer]:
-    """The hosts behind these flows, the earliest first."""
-    found: dict[tuple[int, Endpoint, Endpoint, Kind], Answer] = {}
-    for flow in flows:
+def answers(pieces: Iterable[tuple[Iterable[Flow], Evidence]]) -> list[Answer]:
+    """The hosts behind these flows, the earliest first.
+
+    Args:
+        pieces: flows, with what their own box told.
+    """
+    found: dict[tuple[object, ...], Answer] = {}
+    told = ((flow, evidence) for flows, evidence in pieces for flow in flows)
+    for flow, evidence in told:
         kind, ends = classify(flow, evidence)
         # behind a public destination stands its target, also in a hairpin
         behind = ends.target if ends.public is End.ORIG_DST else ends.inside
@@ -57,8 +63,10 @@ def answers(flows: Iterable[Flow], evidence: Evidence) -> list[Answer]:
         host, public = endpoint(flow, behind), endpoint(flow, ends.public)
         if host is None or public is None:
             continue
-        key = (flow.proto, host, public, kind)
-        answer = found.setdefault(key, Answer(*key))
+        key = (flow.proto, host, public, kind, flow.netns)
+        if key not in found:
+            found[key] = Answer(flow.proto, host, public, kind, flow.netns)
+        answer = found[key]
         answer.flows.append(flow)
         outside = endpoint(flow, remote)
         if outside is not None:
@@ -78,6 +86,8 @@ def name_hosts(found: Iterable[Answer], hosts: Mapping[Address, Host]) -> None:
 def sentences(answer: Answer) -> list[str]:
     """An answer in words, the host first."""
     head = f"{show(answer.host)} {uapi.protocol_name(answer.proto)}"
+    if answer.netns:
+        head += f"  in {answer.netns}"
     if answer.about.name:
         head += f"  {answer.about.name}"
     if answer.about.mac:
@@ -101,6 +111,7 @@ def record(answer: Answer) -> dict[str, Any]:
     known: dict[str, Any] = {
         "proto": uapi.protocol_name(answer.proto),
         "kind": answer.kind.letter,
+        "netns": answer.netns,
         "host": _object(answer.host),
         "public": _object(answer.public),
         "outside": [_object(end) for end in answer.outside],

@@ -67,6 +67,7 @@ OUT = Ends(inside=_O, public=_T, outside=_P)
 IN = Ends(inside=_R, public=_P, outside=_O, target=_R)
 TURNED = Ends(inside=_O, public=_P, target=_R)
 TWICE = Ends(inside=_O, public=_T, outside=_P, target=_R)
+DIVERTED = Ends(inside=_O, outside=_P, target=_R)
 
 CASES = [
     Case(
@@ -149,7 +150,7 @@ CASES = [
         "redirect to the box's own address",
         flow("10.0.0.5 50000 192.0.2.1 80", "10.0.0.1 3128 10.0.0.5 50000", D),
         Kind.REDIRECT,
-        IN,
+        DIVERTED,
     ),
     Case(
         "redirect to the loopback",

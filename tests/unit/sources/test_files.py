@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 import natscope
 from natscope.errors import NatscopeError, ParseError
-from natscope.sources.files import KEPT_PROBLEMS
+from natscope.sources.files import KEPT_PROBLEMS, LONGEST_LINE, Listing
 from natscope.sources.proc import ProcTable
-from unit.codec.test_text import SAVE, TCP
+from unit.codec.test_text import SAVE, TCP, XML
 
 TEXT = f"{TCP}\n{SAVE.replace('40080', '40081')}\n"
 
@@ -26,6 +27,52 @@ def test_a_listing_may_be_compressed(tmp_path: Path, pack: object) -> None:
     assert len(listing.table()) == 2
     assert len(list(listing.flows("dst port 80"))) == 2
     assert len(listing.table("dst port 81")) == 0
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        io.BytesIO(TEXT.encode()),
+        io.StringIO(TEXT),
+        io.BytesIO(gzip.compress(TEXT.encode())),
+    ],
+    ids=["binary", "text", "compressed"],
+)
+def test_an_open_file_is_read_and_left_open(file: io.BytesIO | io.StringIO) -> None:
+    listing = Listing(file)
+    assert (len(listing.table()), listing.problem_count) == (2, 0)
+    assert not file.closed
+
+
+def test_marks_and_line_ends_of_other_systems_are_no_problem(tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+    file.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    listing = natscope.read(str(file))
+    assert (len(listing.table()), listing.problems) == (2, [])
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+    file.write_bytes(b"x" * (3 * LONGEST_LINE) + b"\n" + TEXT.encode())
+    listing = natscope.read(str(file))
+    assert (len(listing.table()), listing.problems[0].line) == (2, 1)
+    assert len(listing.problems[0].reason) < 200
+
+
+def test_a_reading_left_early_does_not_spoil_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+    file.write_text(f"{TCP}\nbad\n" * 9000 + XML[:99])
+    listing = natscope.read(str(file))
+    next(listing.flows())
+    assert sum(map(len, listing.chunks())) == 9000
+    assert listing.problem_count == 9001
+
+
+def test_a_repeated_entry_is_one_flow_and_a_repeated_event_two(tmp_path: Path) -> None:
+    for prefix, rows in (("", 1), (" [UPDATE] ", 2)):
+        file = tmp_path / "saved"
+        file.write_text(f"{prefix}{TCP}\n" * 2)
+        assert len(natscope.read(str(file)).table()) == rows
 
 
 def test_bad_lines_are_noted_and_counted(tmp_path: Path) -> None:
@@ -46,6 +93,13 @@ def test_what_a_listing_lacks_is_said(tmp_path: Path) -> None:
     listing.table()
     assert "ids (-o id)" in listing.lacks
     assert not any("bytes" in word for word in listing.lacks)
+    file.write_text(SAVE + "\n")
+    listing.table()
+    assert listing.lacks[0].startswith("marks, labels, helpers, ids")
+    file.write_text(XML + "\n")
+    listing.table()
+    assert "ICMP types and ids" in listing.lacks
+    assert not any(word.startswith("ids") for word in listing.lacks)
 
 
 def test_an_empty_file_is_an_empty_table(tmp_path: Path) -> None:

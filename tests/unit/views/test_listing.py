@@ -18,7 +18,7 @@ from natscope.render.records import JsonDocument, JsonLines, Separated
 from natscope.render.text import TextTable
 from natscope.table.flowtable import FlowTable
 from natscope.uapi import Status
-from natscope.views.listing import Page, everything, listing
+from natscope.views.listing import Page, listing
 from natscope.views.query import BINDING_FIELDS, IOS_FIELDS, Query
 
 BOX = Evidence(
@@ -75,7 +75,7 @@ ALL = [WEB, FORWARD, HAIRPIN, REDIRECT, PORT_ONLY, PLAIN, SIX, PING]
 
 
 def pages(flows: list[Flow], query: Query, evidence: Evidence = BOX) -> list[Page]:
-    return list(listing([FlowTable.from_flows(flows)], evidence, query))
+    return list(listing([(FlowTable.from_flows(flows), evidence)], query))
 
 
 def text(flows: list[Flow], **query: object) -> list[list[str]]:
@@ -134,9 +134,9 @@ def test_columns_appear_when_the_source_can_fill_them() -> None:
 
 def test_a_column_grows_with_a_wider_value_of_a_later_piece() -> None:
     writer = TextTable()
-    tables = [FlowTable.from_flows([WEB]), FlowTable.from_flows([SIX])]
+    tables = [(FlowTable.from_flows([one]), BOX) for one in (WEB, SIX)]
     query = Query(columns=("inside", "kind"))
-    out = b"".join(writer.write(page) for page in listing(tables, BOX, query))
+    out = b"".join(writer.write(page) for page in listing(tables, query))
     assert out.decode().splitlines() == [
         "INSIDE          NAT",
         "10.0.0.2:50000  s",
@@ -148,9 +148,7 @@ def test_sorting_is_by_value_not_by_text_and_absent_comes_last() -> None:
     small = replace(WEB, orig_bytes=9, reply_bytes=0)
     rows = text([WEB, FORWARD, small], columns=("bytes",), sort=("bytes",))[1:]
     assert rows == [["9"], ["1.2M"], ["-"]]
-    rows = text(
-        [small, FORWARD, WEB], columns=("bytes",), sort=("bytes",), descending=True
-    )
+    rows = text([small, FORWARD, WEB], columns=("bytes",), sort=("-bytes",))
     assert rows[1:] == [["1.2M"], ["9"], ["-"]]
 
 
@@ -162,21 +160,57 @@ def test_addresses_sort_as_numbers_with_ipv4_first() -> None:
 
 def test_a_limit_counts_lines_and_ends_the_reading() -> None:
     def endless() -> object:
-        yield FlowTable.from_flows([WEB])
-        yield FlowTable.from_flows([SIX])
+        yield FlowTable.from_flows([WEB]), BOX
+        yield FlowTable.from_flows([SIX]), BOX
         pytest.fail("read on after the limit")
 
-    found = list(listing(endless(), BOX, Query(limit=1)))  # type: ignore[arg-type]
+    found = list(listing(endless(), Query(limit=1)))  # type: ignore[arg-type]
     assert sum(page.rows for page in found) == 1
 
 
 def test_groups_count_flows_and_bytes_the_most_first() -> None:
-    lines = text([SIX, WEB, WEB, FORWARD], group=("kind",))
+    lines = text([WEB, WEB, FORWARD], group=("kind",))
     assert lines == [
         ["NAT", "FLOWS", "BYTES", "PKTS"],
-        ["s", "3", "2.4M", "1810"],
+        ["s", "2", "2.4M", "1810"],
         ["d", "1", "-", "-"],
     ]
+
+
+def test_a_part_of_a_sum_is_not_shown_as_the_sum() -> None:
+    assert text([WEB, SIX], group=("kind",))[1] == ["s", "2", "-", "-"]
+
+
+def test_a_column_that_a_later_piece_fills_gets_a_heading_of_its_own() -> None:
+    zoned = replace(SIX, zone=7)
+    pieces = [(FlowTable.from_flows([one]), BOX) for one in (WEB, PLAIN, zoned)]
+    writer = TextTable()
+    out = b"".join(writer.write(page) for page in listing(pieces, Query()))
+    headings = [x.split() for x in out.decode().splitlines() if x.startswith("PROTO")]
+    assert ["ZONE" in heading for heading in headings] == [False, True]
+    objects = JsonLines()
+    pages = listing(pieces, Query(everything=True))
+    rows = [json.loads(x) for page in pages for x in objects.write(page).splitlines()]
+    assert [row.get("zone") for row in rows] == [None, 7]
+
+
+def test_each_column_is_sorted_its_own_way() -> None:
+    flows = [PORT_ONLY, FORWARD, WEB, HAIRPIN]
+    rows = text(flows, columns=("proto", "kind"), sort=("proto", "-kind"))[1:]
+    assert rows == [["tcp", "s"], ["tcp", "h"], ["tcp", "d"], ["udp", "p"]]
+
+
+def test_what_leaves_for_the_world_keeps_its_inside_though_diverted() -> None:
+    diverted = flow("10.0.0.5:999>8.8.8.8:53", "10.0.0.2:53>10.0.0.5:999", 17)
+    columns = ("inside", "public", "outside", "target", "kind")
+    assert text([diverted], columns=columns)[1] == [
+        *("10.0.0.5:999", "-", "8.8.8.8:53", "10.0.0.2:53", "d")
+    ]
+
+
+def test_a_text_cannot_command_the_terminal() -> None:
+    shown = text([replace(WEB, helper="\x1b[31mred")], columns=("helper",))[1]
+    assert shown == ["\\x1b[31mred"]
 
 
 def test_flows_are_counted_by_host_without_its_ports() -> None:
@@ -222,7 +256,7 @@ def test_an_unknown_column_names_the_nearest() -> None:
 
 
 def test_json_holds_what_is_known_and_nothing_else() -> None:
-    found = pages(ALL, Query(columns=everything(FlowTable.from_flows(ALL))))
+    found = pages(ALL, Query(everything=True))
     writer = JsonLines()
     rows = [json.loads(x) for p in found for x in writer.write(p).splitlines()]
     web, ping = rows[0], rows[-1]

@@ -17,7 +17,7 @@ def rates(before: list[Flow], now: list[Flow], seconds: float) -> list[int | Non
 
 def test_a_rate_is_bytes_both_ways_over_the_time() -> None:
     later = replace(WEB, orig_bytes=2_000, reply_bytes=1_203_000)
-    assert rates([WEB, SIX], [later, SIX], 2.0) == [2_000, 0]
+    assert rates([WEB, SIX], [later, SIX], 2.0) == [2_000, None]
 
 
 def test_a_new_flow_and_one_that_began_again_have_no_rate() -> None:

@@ -9,7 +9,7 @@ from unit.views.test_listing import BOX, FORWARD, HAIRPIN, PLAIN, SIX, WEB, one
 
 
 def test_behind_a_translated_source_is_the_inside_host() -> None:
-    (answer,) = answers([WEB, PLAIN], BOX)
+    (answer,) = answers([([WEB, PLAIN], BOX)])
     assert (show(answer.host), show(answer.public)) == (
         "10.0.0.2:50000",
         "203.0.113.7:50000",
@@ -18,7 +18,7 @@ def test_behind_a_translated_source_is_the_inside_host() -> None:
 
 
 def test_behind_a_port_forward_is_its_target_from_outside_and_inside() -> None:
-    found = answers([FORWARD, HAIRPIN], BOX)
+    found = answers([([FORWARD, HAIRPIN], BOX)])
     assert [show(a.host) for a in found] == ["10.0.0.3:80", "10.0.0.3:80"]
     assert [show(end) for a in found for end in a.outside] == [
         "192.0.2.99:4242",
@@ -33,13 +33,13 @@ def test_flows_of_one_host_through_one_port_are_one_answer() -> None:
         reply=one("198.51.100.10:443>203.0.113.7:50000"),
         start_ns=1_000 * 10**9,
     )
-    (answer,) = answers([WEB, other], BOX)
+    (answer,) = answers([([WEB, other], BOX)])
     assert (len(answer.flows), answer.since_ns) == (2, 1_000 * 10**9)
     assert record(answer)["orig_bytes"] == 2_000
 
 
 def test_what_the_box_knows_of_a_host_is_said() -> None:
-    (answer,) = answers([WEB], BOX)
+    (answer,) = answers([([WEB], BOX)])
     name_hosts([answer], {answer.host.address: Host("02:00:00:00:00:02", "laptop")})
     assert sentences(answer) == [
         "10.0.0.2:50000 tcp  laptop  mac 02:00:00:00:00:02",
@@ -51,6 +51,6 @@ def test_what_the_box_knows_of_a_host_is_said() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    (answer,) = answers([SIX], BOX)
+    (answer,) = answers([([SIX], BOX)])
     assert "since_ns" not in record(answer)
     assert sentences(answer)[0] == "[fd00::2]:50000 tcp"

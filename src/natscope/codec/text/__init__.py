@@ -3,3 +3,7 @@
 Every line says by itself what it is, so formats are recognised line by line
 and a file may hold several.
 """
+
+from natscope.codec.text.listing import Reader, parse_listing
+
+__all__ = ["Reader", "parse_listing"]

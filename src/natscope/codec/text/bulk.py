@@ -1,8 +1,7 @@
-"""The fast path for the lines a NAT box is full of: TCP and UDP, as stock
-prints them.
+"""The fast path: lines as stock prints them, a block of them at a time.
 
-One regular expression takes a line apart; numbers become columns by NumPy, a
-column at a time.  What does not fit, or holds a value out of range, is left to
+One regular expression takes a line apart; each of its parts becomes a column
+by NumPy.  A line of another shape, or with a value out of range, is left to
 ``lines``, which says the same of every line (a property test) and knows why a
 bad one is bad.
 """
@@ -10,118 +9,280 @@ bad one is bad.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence, Set
+from dataclasses import dataclass
+from datetime import tzinfo
+from itertools import chain
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from natscope import uapi
-from natscope.codec.text.cells import LINE_STATUS, Unreadable, address
+from natscope.codec.text.cells import Unreadable, address, ctime_ns, state
+from natscope.codec.text.lines import FLAGS, told
 from natscope.table.columns import BIT, BY_NAME
 from natscope.table.flowtable import FlowTable
 
-_PATTERN = re.compile(
-    r"(?:ipv[46] +\d+ )?(?:tcp|udp) +(6|17) (\d{1,10}) (?:([A-Z][A-Z_0-9]*) )?"
-    r"src=(\S+) dst=(\S+) sport=(\d{1,5}) dport=(\d{1,5}) "
-    r"(?:packets=(\d{1,18}) bytes=(\d{1,18}) )?(\[UNREPLIED\] )?"
-    r"src=(\S+) dst=(\S+) sport=(\d{1,5}) dport=(\d{1,5}) "
-    r"(?:packets=(\d{1,18}) bytes=(\d{1,18}) )?(\[ASSURED\] )?"
-    r"mark=(\d{1,10})(?: zone=(\d{1,5}))?(?: delta-time=(\d{1,10}))?"
-    r" use=(\d{1,10})(?: id=(\d{1,10}))?"
+_IP = r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}|[\da-f]*:[\da-f:.]*)"
+_TUPLE = (
+    rf"src={_IP} dst={_IP} (?:sport=(\d{{1,5}}) dport=(\d{{1,5}}) )?"
+    r"(?:packets=(\d{1,19}) bytes=(\d{1,19}) )?"
 )
-fields = _PATTERN.fullmatch
-"""The parts of a line by their place in _COLUMNS, or None."""
-
-_COLUMNS = (
-    *("proto", "timeout", "tcp_state", "orig_src", "orig_dst"),
-    *("orig_sport", "orig_dport", "orig_packets", "orig_bytes", "unreplied"),
+_LINE = re.compile(
+    r"(?:ipv[46] +\d+ )?[\w.+-]+ +(\d{1,3}) (?:(\d{1,10}) )?(?:([A-Z][A-Z_0-9]*) )?"
+    rf"{_TUPLE}(\[UNREPLIED\] )?{_TUPLE}(\[(?:ASSURED|OFFLOAD|HW_OFFLOAD)\])? ?"
+    r"mark=(\d{1,10})(?: secctx=([!-~]+))?(?: zone=(\d{1,5}))?"
+    r"(?: delta-time=(\d{1,10}))?(?: \[start=([^\]]*)\])?(?: helper=([!-~]+))?"
+    r" use=(\d{1,10})(?: id=(\d{1,10}))?",
+    re.ASCII,
+)
+_PARTS = (
+    *("proto", "timeout", "state"),
+    *("orig_src", "orig_dst", "orig_sport", "orig_dport"),
+    *("orig_packets", "orig_bytes", "unreplied"),
     *("reply_src", "reply_dst", "reply_sport", "reply_dport"),
-    *("reply_packets", "reply_bytes", "assured"),
-    *("mark", "zone", "delta_time", "use", "id"),
+    *("reply_packets", "reply_bytes", "flag"),
+    *("mark", "secctx", "zone", "delta_time", "start_ns", "helper", "use", "id"),
 )
-_STATES = {name: value for value, name in enumerate(uapi.TCP_STATES)}
-_STATES["LISTEN"] = _STATES["SYN_SENT2"]
-_UNKNOWN_STATE = 255
-_STATUS = ("unreplied", "assured")
-Parts = Sequence[tuple[str | None, ...]]
+"""The groups of _LINE; those that are columns are named so."""
+_ENDS = ("orig_src", "orig_dst", "reply_src", "reply_dst")
+_HEXTETS = re.compile(r"[\da-f]{1,4}(?:::?[\da-f]{1,4}){1,7}", re.ASCII)
+_WORDS = ("secctx", "helper")
+_VALUE = np.zeros(256, np.uint64)
+_VALUE[[ord(digit) for digit in "0123456789abcdef"]] = range(16)
+_LOW = 0xFFFF_FFFF_FFFF_FFFF
+
+Texts = Sequence[str | None]
+Flags = NDArray[np.bool_]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-def table(lines: Parts) -> tuple[FlowTable, NDArray[np.bool_]]:
-    """The rows of many lines, and which of them are sound.
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What the fast path made of some lines."""
+
+    table: FlowTable
+    rows: NDArray[np.intp]
+    """The line of each row of the table, counted from 0."""
+    rest: list[int]
+    """The lines that are left."""
+
+
+def parse(lines: Sequence[str], zone: tzinfo | None) -> Bulk:
+    """The lines of the common shapes, as a table.
 
     Args:
-        lines: ``fields(line).groups()`` of each, at least one.
+        lines: without newlines.
+        zone: of ``[start=…]``; see ``lines.parse_line``.
     """
-    parts = dict(zip(_COLUMNS, zip(*lines, strict=True), strict=True))
-    n = len(lines)
-    good = np.ones(n, np.bool_)
-    present = np.zeros(n, np.uint64)
-    data: dict[str, NDArray[Any]] = {}
-    families = []
-    for name, texts in parts.items():
-        if name in _STATUS:
-            continue
-        column = BY_NAME[name]
-        if column.width == 2:
-            data[name], family = _addresses(texts)
-            families.append(family)
-            continue
-        values, has = _numbers(name, texts)
-        if not has.any():
-            continue
-        good &= values <= np.iinfo(column.dtype).max
-        good &= values != _UNKNOWN_STATE if name == "tcp_state" else True
-        data[name] = values.astype(column.dtype)
-        if not column.always:
-            present |= has.astype(np.uint64) << np.uint64(BIT[name])
-    data["family"] = families[0]
-    data["reply_proto"] = data["proto"]
-    good &= families[0] != 0
-    for family in families[1:]:
-        good &= family == families[0]
-    # only TCP has a state, and always has one
-    good &= (data["proto"] == uapi.IPPROTO_TCP) == _there(parts["tcp_state"])
-    data["status"] = _status(parts)
-    data["status_mask"] = np.full(n, int(LINE_STATUS), np.uint32)
-    present |= np.uint64(1 << BIT["status"] | 1 << BIT["status_mask"])
-    return FlowTable(data, present), good
+    matches = list(map(_LINE.fullmatch, lines))
+    found = [match.groups() for match in matches if match is not None]
+    if not found:
+        return Bulk(FlowTable.empty(), np.zeros(0, np.intp), list(range(len(lines))))
+    columns = _Columns(dict(zip(_PARTS, zip(*found, strict=True), strict=True)), zone)
+    rows = np.flatnonzero([match is not None for match in matches])[columns.good]
+    left = np.ones(len(lines), np.bool_)
+    left[rows] = False
+    return Bulk(columns.table(), rows, np.flatnonzero(left).tolist())
 
 
-def _there(texts: Sequence[str | None]) -> NDArray[np.bool_]:
+class _Columns:
+    """The parts of many lines as columns; ``good`` are the rows to be trusted."""
+
+    def __init__(self, parts: dict[str, Texts], zone: tzinfo | None) -> None:
+        n = len(parts["proto"])
+        self.good = np.ones(n, np.bool_)
+        self._data: dict[str, NDArray[Any]] = {}
+        self._present = np.zeros(n, np.uint64)
+        self._addresses([parts.pop(name) for name in _ENDS])
+        self._states(parts["proto"], parts.pop("state"))
+        self._status(parts.pop("unreplied"), parts.pop("flag"))
+        self._times("start_ns", parts.pop("start_ns"), zone)
+        for name in _WORDS:
+            self._words(name, parts.pop(name))
+        for name, texts in parts.items():
+            self._numbers(name, texts)
+        self._data["reply_proto"] = self._data["proto"]
+
+    def table(self) -> FlowTable:
+        """The good rows."""
+        return FlowTable(self._data, self._present).mask(self.good)
+
+    def _put(self, name: str, values: NDArray[Any], has: Flags) -> None:
+        self._data[name] = values
+        if name in BIT:
+            self._present |= has.astype(np.uint64) << np.uint64(BIT[name])
+
+    def _numbers(self, name: str, texts: Texts) -> None:
+        if None not in texts:
+            has = np.ones(len(texts), np.bool_)
+            numbers = np.fromiter(map(int, cast("list[str]", texts)), np.uint64)
+        elif any(texts):
+            has = _told(texts)
+            numbers = np.array([int(text or 0) for text in texts], np.uint64)
+        else:
+            return
+        dtype = np.dtype(BY_NAME[name].dtype)
+        self.good &= numbers <= np.iinfo(dtype).max
+        self._put(name, numbers.astype(dtype), has)
+
+    def _words(self, name: str, texts: Texts) -> None:
+        if any(texts):
+            encoded = np.array([(text or "").encode() for text in texts], np.bytes_)
+            self._put(name, encoded, _told(texts))
+
+    def _times(self, name: str, texts: Texts, zone: tzinfo | None) -> None:
+        if not any(texts):
+            return
+        times, bad = _read_each(texts, lambda text: ctime_ns(text, zone))
+        has = _told(texts)
+        self._spoil(texts, bad)
+        self._put(
+            name, np.array([times.get(t or "", 0) for t in texts], np.uint64), has
+        )
+
+    def _states(self, protocols: Texts, words: Texts) -> None:
+        pairs = list(zip(protocols, words, strict=True))
+        codes, bad = _read_each(
+            [(proto, word) for proto, word in set(pairs) if proto and word],
+            lambda pair: state(int(pair[0]), pair[1]),
+        )
+        self._spoil(pairs, bad)
+        for name in {column for column, _ in codes.values()}:
+            here: dict[tuple[str | None, str | None], int] = {
+                pair: value for pair, (column, value) in codes.items() if column == name
+            }
+            values = np.array([here.get(pair, 0) for pair in pairs], np.uint8)
+            self._put(name, values, np.array([pair in here for pair in pairs]))
+
+    def _status(self, unreplied: Texts, flags: Texts) -> None:
+        replied = ~_told(unreplied) * np.uint32(uapi.Status.SEEN_REPLY)
+        codes = [FLAGS.get(flag or "", 0) for flag in flags]
+        masks = {code: told(code) for code in set(codes)}
+        all_rows = np.ones(len(flags), np.bool_)
+        self._put("status", replied | np.array(codes, np.uint32), all_rows)
+        mask = np.array([masks[code] for code in codes], np.uint32)
+        self._put("status_mask", mask, all_rows)
+
+    def _addresses(self, ends: list[Texts]) -> None:
+        n = len(ends[0])
+        words, families = _parse_addresses(cast("list[str]", [*chain(*ends)]))
+        for position, name in enumerate(_ENDS):
+            self._data[name] = words[position * n : (position + 1) * n]
+        family = families.reshape(len(ends), n)
+        self._data["family"] = family[0]
+        self.good &= (family == family[0]).all(0) & (family[0] != 0)
+
+    def _spoil(self, keys: Sequence[object], bad: Set[object]) -> None:
+        if bad:
+            self.good &= np.array([key not in bad for key in keys])
+
+
+def _told(texts: Texts) -> Flags:
     return np.array([text is not None for text in texts], np.bool_)
 
 
-def _numbers(
-    name: str, texts: Sequence[str | None]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    if name == "tcp_state":
-        numbers = [_STATES.get(text, _UNKNOWN_STATE) if text else 0 for text in texts]
-    elif None in texts:
-        numbers = [int(text) if text else 0 for text in texts]
-    else:
-        numbers = list(map(int, texts))  # type: ignore[arg-type]
-    return np.array(numbers, np.int64), _there(texts)
-
-
-def _addresses(
-    texts: Sequence[str | None],
-) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Words and families; family 0 where the text is no address."""
-    codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-    words, families = [], []
-    for text in codes:
+def _read_each(
+    keys: Sequence[K | None], read: Callable[[K], V]
+) -> tuple[dict[K, V], set[K]]:
+    """Every distinct key read once: what was read, and which cannot be."""
+    values: dict[K, V] = {}
+    bad: set[K] = set()
+    for key in set(keys):
+        if key is None:
+            continue
         try:
-            family, value = address(text or "")
+            values[key] = read(key)
         except Unreadable:
-            family, value = 0, 0
-        words.append((value >> 64, value & 0xFFFF_FFFF_FFFF_FFFF))
-        families.append(family)
-    index = np.array([codes[text] for text in texts], np.intp)
-    return np.array(words, np.uint64)[index], np.array(families, np.uint8)[index]
+            bad.add(key)
+    return values, bad
 
 
-def _status(parts: dict[str, tuple[str | None, ...]]) -> NDArray[np.uint32]:
-    replied, assured = ~_there(parts["unreplied"]), _there(parts["assured"])
-    bits = replied * int(uapi.Status.SEEN_REPLY) + assured * int(uapi.Status.ASSURED)
-    return bits.astype(np.uint32)
+def _parse_addresses(
+    texts: list[str],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Words and family of each address; family 0 is none."""
+    words = np.zeros((len(texts), 2), np.uint64)
+    families = np.zeros(len(texts), np.uint8)
+    v6 = np.array([":" in text for text in texts])
+    if v6.any():
+        words[v6], families[v6] = _colons([text for text in texts if ":" in text])
+        texts = [text for text in texts if ":" not in text]
+    if texts:
+        words[~v6, 1], sound = _dots(texts)
+        families[~v6] = np.where(sound, uapi.AF_INET, 0)
+    return words, families
+
+
+def _dots(texts: list[str]) -> tuple[NDArray[np.uint64], Flags]:
+    """Dotted quads as numbers, and whether each is as inet_ntop(3) writes it."""
+    octets, lengths = _digits(".".join(texts), ".", 3, base=10)
+    least = np.array([0, 0, 10, 100])[lengths]  # a leading zero may mean octal
+    sound = ((octets >= least) & (octets <= 255)).reshape(-1, 4).all(1)
+    shifts = np.array([24, 16, 8, 0], np.uint64)
+    quads: NDArray[np.uint64] = octets.reshape(-1, 4) << shifts
+    return quads.sum(1, dtype=np.uint64), np.asarray(sound, np.bool_)
+
+
+def _colons(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Words and family of each address with a colon."""
+    # the library's own reading of one costs more than all the rest of its line
+    place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+    words = np.zeros((len(place), 2), np.uint64)
+    families = np.full(len(place), uapi.AF_INET6, np.uint8)
+    whole = {at: _written_out(text) for text, at in place.items()}
+    simple = [at for at, text in whole.items() if text]
+    if simple:
+        hextets, _ = _digits(":".join(filter(None, whole.values())), ":", 4, base=16)
+        shifts = np.array([48, 32, 16, 0], np.uint64)
+        words[simple] = (hextets.reshape(-1, 2, 4) << shifts).sum(2, dtype=np.uint64)
+    for text, at in place.items():
+        if not whole[at]:
+            families[at], words[at] = _one_address(text)
+    rows = np.fromiter(map(place.__getitem__, texts), np.intp)
+    return words[rows], families[rows]
+
+
+def _written_out(text: str) -> str:
+    """All eight hextets of an IPv6 address; nothing where it takes more to tell."""
+    if _HEXTETS.fullmatch(text) is None:
+        return ""
+    colons, gaps = text.count(":"), text.count("::")
+    if gaps == 0:
+        return text if colons == 7 else ""
+    if gaps > 1 or colons > 7:
+        return ""
+    return text.replace("::", ":" + "0:" * (8 - colons))
+
+
+def _one_address(text: str) -> tuple[int, tuple[int, int]]:
+    try:
+        family, value = address(text)
+    except Unreadable:
+        return 0, (0, 0)
+    return family, (value >> 64, value & _LOW)
+
+
+def _digits(
+    text: str, separator: str, most: int, *, base: int
+) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    """The numbers of a text, and the digits of each (at least one).
+
+    Args:
+        text: numbers with one separator between them.
+        most: digits the longest has.
+        base: 10 or 16.
+    """
+    characters = np.frombuffer(text.encode(), np.uint8)
+    ends = np.flatnonzero(characters == ord(separator))
+    ends = np.append(ends, len(characters))
+    lengths = np.diff(ends, prepend=-1) - 1
+    digits = _VALUE[characters]
+    numbers = np.zeros(len(ends), np.uint64)
+    for place in range(most):
+        # short ones read before their start here, and do not count it
+        digit = np.where(lengths > place, digits[ends - 1 - place], np.uint64(0))
+        numbers += digit * np.uint64(base**place)
+    return numbers, lengths

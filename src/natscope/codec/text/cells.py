@@ -5,6 +5,10 @@ A row is a dict of column name to value; addresses are integers.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -16,37 +20,50 @@ Cells = dict[str, Any]
 LINE_STATUS = Status.SEEN_REPLY | Status.ASSURED | Status.OFFLOAD | Status.HW_OFFLOAD
 """The status bits a plain line tells, set or not."""
 
-_REMEMBERED = 100_000
-_known: dict[str, tuple[int, int]] = {}
+_CTIME = re.compile(
+    r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})", re.A
+)
+_MONTHS = [
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+]
+_DECIMAL = re.compile(r"[0-9]{1,20}")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+_NS = 10**9
 
 
 class Unreadable(ValueError):
     """A word that is not what its place asks for."""
 
 
+@lru_cache(maxsize=1 << 14)
 def address(text: str) -> tuple[int, int]:
     """Family and number of an address.
 
     Raises:
         Unreadable: it is none.
     """
-    found = _known.get(text)
-    if found is None:
-        found = _parse_address(text)
-        if len(_known) >= _REMEMBERED:
-            _known.clear()
-        _known[text] = found
-    return found
-
-
-def _parse_address(text: str) -> tuple[int, int]:
     try:
-        if ":" in text:
-            return uapi.AF_INET6, int(IPv6Address(text))
-        return uapi.AF_INET, int(IPv4Address(text))
+        if ":" not in text:
+            return uapi.AF_INET, int(IPv4Address(text))
+        found = IPv6Address(text)
     except ValueError as error:
         msg = f"{text!r} is no address"
         raise Unreadable(msg) from error
+    if found.scope_id is not None:
+        msg = f"{text!r} has a scope, which no tuple has"
+        raise Unreadable(msg)
+    return uapi.AF_INET6, int(found)
 
 
 def number(text: str, most: int, what: str) -> int:
@@ -55,15 +72,55 @@ def number(text: str, most: int, what: str) -> int:
     Raises:
         Unreadable: it is none.
     """
-    try:
-        value = int(text, 16) if text[:2] == "0x" else int(text)
-    except ValueError as error:
+    # int() would also take blanks, signs, underscores and foreign digits
+    if _DECIMAL.fullmatch(text):
+        value = int(text)
+    elif _HEXADECIMAL.fullmatch(text):
+        value = int(text, 16)
+    else:
         msg = f"{what} {text!r} is no number"
-        raise Unreadable(msg) from error
-    if not 0 <= value <= most:
+        raise Unreadable(msg)
+    if value > most:
         msg = f"{what} {text} is beyond {most}"
         raise Unreadable(msg)
     return value
+
+
+def ctime_ns(text: str, zone: tzinfo | None) -> int:
+    """A time as ctime(3) prints it, in English everywhere; see :func:`clock_ns`.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    found = _CTIME.fullmatch(text)
+    if found is None or found[1] not in _MONTHS:
+        msg = f"time {text!r} is not as ctime(3) prints it"
+        raise Unreadable(msg)
+    day, hour, minute, second, year = map(int, found.groups()[1:])
+    month = _MONTHS.index(found[1]) + 1
+    return clock_ns((year, month, day, hour, minute, second), zone)
+
+
+def clock_ns(fields: Sequence[int], zone: tzinfo | None) -> int:
+    """A wall clock time of the box, year to second, as nanoseconds since 1970.
+
+    Args:
+        fields: year, month, day, hour, minute, second.
+        zone: the box's; None is that of this machine.
+
+    Raises:
+        Unreadable: the calendar has no such time, or it is before 1970.
+    """
+    try:
+        year, month, day, hour, minute, second = fields
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        seconds = int(moment.timestamp())
+    except (ValueError, OverflowError, OSError):
+        seconds = -1
+    if seconds < 0:
+        msg = f"the calendar has no {'-'.join(map(str, fields))} after 1970"
+        raise Unreadable(msg)
+    return seconds * _NS
 
 
 STATE_TABLES = {
@@ -112,9 +169,17 @@ def finish(cells: Cells) -> Cells:
 
 
 def put_address(cells: Cells, side: str, end: str, text: str) -> None:
-    """One end of one tuple; both ends must be of one family."""
+    """One end of one tuple; both ends must be of one family.
+
+    Raises:
+        Unreadable: it is no address, of another family, or told twice.
+    """
     family, value = address(text)
     if cells.setdefault(f"{side}_family", family) != family:
         msg = "IPv4 and IPv6 in one tuple"
         raise Unreadable(msg)
-    cells[f"{side}_{end}"] = value
+    column = f"{side}_{end}"
+    if column in cells:
+        msg = f"{column} is told twice"
+        raise Unreadable(msg)
+    cells[column] = value

@@ -7,12 +7,13 @@ as nfct_snprintf (snprintf_default.c) and ct_seq_show print it.
 from __future__ import annotations
 
 import re
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 
 from natscope.codec.text.cells import (
     LINE_STATUS,
     Cells,
     Unreadable,
+    ctime_ns,
     finish,
     number,
     put_address,
@@ -31,10 +32,11 @@ _HEAD = re.compile(
     r"(?:\s+(?P<timeout>\d+))?"
     r"(?:\s+(?P<state>[A-Z][A-Z_0-9]*))?"
     r"(?:\s+timeout=\d+, stream_timeout=\d+)?"  # gre_print_conntrack, in /proc
-    r"\s+(?=src=)"
+    r"\s+(?=src=)",
+    re.A,
 )
 _STAMP = re.compile(r"\[(start|stop)=([^\]]*)\]")
-_TAIL = re.compile(r"\s*\[USERSPACE\]")
+_TAIL = re.compile(r"\s*\[USERSPACE\]")  # who asked for the event, not the flow
 _LABELS = re.compile(r"\slabels=(.*)$")
 
 _SIDED = {
@@ -57,16 +59,22 @@ _WHOLE = {
     "use": ("use", U32),
 }
 _TEXTS = ("helper", "secctx")
-_FLAGS = {
-    "[ASSURED]": Status.ASSURED,
-    "[OFFLOAD]": Status.OFFLOAD,
-    "[HW_OFFLOAD]": Status.HW_OFFLOAD,
+FLAGS = {
+    "[ASSURED]": int(Status.ASSURED),
+    "[OFFLOAD]": int(Status.OFFLOAD),
+    "[HW_OFFLOAD]": int(Status.HW_OFFLOAD),
 }
 
 
 def looks_like(line: str) -> bool:
     """Whether a line begins as these lines do."""
     return _HEAD.match(line) is not None
+
+
+def is_event(line: str) -> bool:
+    """Whether a line says what happened to its flow, as ``-E`` prints it."""
+    head = _HEAD.match(line)
+    return head is not None and head["event"] is not None
 
 
 def parse_line(line: str, zone: tzinfo | None = None) -> Cells:
@@ -92,7 +100,7 @@ def parse_line(line: str, zone: tzinfo | None = None) -> Cells:
         cells[column] = value
     if head["when"] is not None:
         seconds, _, fraction = head["when"].partition(".")
-        cells["event_ns"] = int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9])
+        cells["event_ns"] = number(seconds + fraction.ljust(9, "0")[:9], U64, "time")
     rest = _TAIL.split(line[head.end() :], maxsplit=1)[0]
     rest = _take_times(cells, rest, zone)
     _take_words(cells, _take_labels(cells, rest).split())
@@ -103,12 +111,7 @@ def _take_times(cells: Cells, rest: str, zone: tzinfo | None) -> str:
     if "[st" not in rest:
         return rest
     for which, text in _STAMP.findall(rest):
-        try:
-            moment = datetime.strptime(text, "%a %b %d %H:%M:%S %Y")
-            cells[f"{which}_ns"] = int(moment.replace(tzinfo=zone).timestamp()) * 10**9
-        except (ValueError, OverflowError, OSError) as error:
-            msg = f"{which} time {text!r} is not as ctime(3) prints it"
-            raise Unreadable(msg) from error
+        cells[f"{which}_ns"] = ctime_ns(text, zone)
     return _STAMP.sub("", rest)
 
 
@@ -123,14 +126,15 @@ def _take_labels(cells: Cells, rest: str) -> str:
 
 def _take_words(cells: Cells, words: list[str]) -> None:
     side = ""
-    status = int(Status.SEEN_REPLY)
+    flags = 0
     extra: list[Unknown] = []
+    replied = True
     for word in words:
         key, equals, value = word.partition("=")
-        if key == "src" and equals:
-            side = "reply" if side else "orig"
+        if key == "src":
+            side = "reply" if side else "orig"  # a third one is told twice
             put_address(cells, side, "src", value)
-        elif key == "dst" and equals:
+        elif key == "dst":
             put_address(cells, side, "dst", value)
         elif key in _SIDED:
             column, most = _SIDED[key]
@@ -143,16 +147,30 @@ def _take_words(cells: Cells, words: list[str]) -> None:
         elif key in _TEXTS:
             cells[key] = value
         elif word == "[UNREPLIED]":
-            status &= ~int(Status.SEEN_REPLY)
-        elif word in _FLAGS:
-            status |= int(_FLAGS[word])
-        else:
+            replied = False
+        elif word in FLAGS:
+            flags |= FLAGS[word]
+        elif equals or word.startswith("["):
             extra.append(Unknown(f"text.{key}", value.encode()))
-    cells["status"] = status
-    hidden = status & (Status.OFFLOAD | Status.HW_OFFLOAD)
-    cells["status_mask"] = int(LINE_STATUS & ~(Status.ASSURED if hidden else 0))
+        else:
+            msg = f"{word!r} is neither KEY=VALUE nor a [FLAG]"
+            raise Unreadable(msg)
+    cells["status"] = flags | (int(Status.SEEN_REPLY) if replied else 0)
+    cells["status_mask"] = told(flags)
     if extra:
         cells["extra"] = tuple(extra)
+
+
+def told(flags: int) -> int:
+    """The status bits a line with these flags tells, set or not.
+
+    One flag of three is printed: HW_OFFLOAD hides OFFLOAD hides ASSURED.
+    """
+    if flags & Status.HW_OFFLOAD:
+        return int(LINE_STATUS & ~(Status.OFFLOAD | Status.ASSURED))
+    if flags & Status.OFFLOAD:
+        return int(LINE_STATUS & ~Status.ASSURED)
+    return int(LINE_STATUS)
 
 
 def _take_id(cells: Cells, side: str, value: str) -> None:

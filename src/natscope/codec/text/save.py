@@ -56,14 +56,15 @@ _NUMBERS = {
     "--dstkey": ("orig_dport", U16),
     "--reply-key-src": ("reply_sport", U16),
     "--reply-key-dst": ("reply_dport", U16),
-    "--orig-vtag": ("sctp_vtag_orig", U32),
-    "--reply-vtag": ("sctp_vtag_reply", U32),
     **{
         f"--{icmp}-{part}": (f"orig_icmp_{part}", U16 if part == "id" else U8)
         for icmp in ("icmp", "icmpv6")
         for part in ("type", "code", "id")
     },
 }
+_TAGS = {"--orig-vtag": "sctp_vtag_orig", "--reply-vtag": "sctp_vtag_reply"}
+"""Printed with their bytes turned round by a little-endian machine, such as
+nearly all are: conntrack(8) takes what the library gives it for big-endian."""
 _OPPOSITE = {
     "reply_src": "orig_dst",
     "reply_dst": "orig_src",
@@ -76,7 +77,7 @@ _OPPOSITE = {
 
 def looks_like(line: str) -> bool:
     """Whether a line begins as these lines do."""
-    return line.split(maxsplit=1)[:1] != [] and line.split(maxsplit=1)[0] in COMMANDS
+    return line.partition(" ")[0] in COMMANDS
 
 
 def parse_line(line: str) -> Cells:
@@ -87,7 +88,8 @@ def parse_line(line: str) -> Cells:
     """
     cells: Cells = {}
     words = iter(line.partition(" [USERSPACE]")[0].split()[1:])
-    status, word_of_state = 0, None
+    status: int | None = None
+    word_of_state: str | None = None
     for option in words:
         if option in _ADDRESSES:
             side, end = _ADDRESSES[option]
@@ -95,6 +97,9 @@ def parse_line(line: str) -> Cells:
         elif option in _NUMBERS:
             column, most = _NUMBERS[option]
             cells[column] = number(_argument(words, option), most, option)
+        elif option in _TAGS:
+            tag = number(_argument(words, option), U32, option)
+            cells[_TAGS[option]] = int.from_bytes(tag.to_bytes(4, "little"))
         elif option in ("-p", "--protonum"):
             cells["proto"] = _protocol(_argument(words, option))
         elif option in ("-u", "--status"):
@@ -107,7 +112,8 @@ def parse_line(line: str) -> Cells:
     if word_of_state is not None:
         column, value = state(cells.get("proto", 0), word_of_state)
         cells[column] = value
-    cells |= {"status": status, "status_mask": int(_TOLD)}
+    if status is not None:
+        cells |= {"status": status, "status_mask": int(_TOLD)}
     _fill_reply(cells)
     return finish(cells)
 

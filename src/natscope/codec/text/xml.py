@@ -9,13 +9,16 @@ version up to 1.4.9; a word of that table stands for its number there.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import tzinfo
 from xml.sax.saxutils import unescape
 
 from natscope import uapi
 from natscope.codec.text.cells import (
     STATE_TABLES,
     Cells,
-    Unreadable,
+    clock_ns,
     finish,
     number,
     put_address,
@@ -47,6 +50,12 @@ _WHOLE = {
     "start": ("start_ns", U64),
     "stop": ("stop_ns", U64),
 }
+_WHEN = ("year", "month", "day", "hour", "min", "sec")
+_BEGIN, _END, _LAST = "<flow", "</flow>", "</conntrack>"
+_BOUNDARY = re.compile(rf"({_BEGIN}\b|{_END}|{_LAST})")
+_AROUND = re.compile(r"(?:\s|<\?xml[^>]*>|<conntrack>|<!--.*?-->|\[USERSPACE\].*)*")
+_LONGEST = 1 << 16
+"""Characters no element has, so that one without an end does not eat the rest."""
 
 
 def looks_like(line: str) -> bool:
@@ -54,8 +63,12 @@ def looks_like(line: str) -> bool:
     return line.lstrip().startswith("<")
 
 
-def parse_flow(text: str) -> Cells:
+def parse_flow(text: str, zone: tzinfo | None = None) -> Cells:
     """One ``<flow>`` element as a row.
+
+    Args:
+        text: from ``<flow`` up to its end tag.
+        zone: of ``<when>``, which is local time; None is that of this machine.
 
     Raises:
         Unreadable: what is wrong with it.
@@ -64,7 +77,7 @@ def parse_flow(text: str) -> Cells:
     for closing, tag, attributes, _, value in _TAG.findall(text):
         if not closing:
             flow.take(tag, attributes, unescape(value.strip()))
-    return flow.finished()
+    return flow.finished(zone)
 
 
 class _Flow:
@@ -76,6 +89,7 @@ class _Flow:
         self._status = int(Status.SEEN_REPLY)
         self._side = ""
         self._state: str | None = None
+        self._when: dict[str, int] = {}
 
     def take(self, tag: str, attributes: str, value: str) -> None:
         cells, side = self._cells, self._side
@@ -106,13 +120,17 @@ class _Flow:
             self._status &= ~int(Status.SEEN_REPLY)
         elif tag == "assured":
             self._status |= int(Status.ASSURED)
+        elif tag in _WHEN:
+            self._when[tag] = number(value, U16, tag)
 
-    def finished(self) -> Cells:
+    def finished(self, zone: tzinfo | None) -> Cells:
         cells = self._cells
         if self._state is not None:
             cells.update([_state(cells.get("proto", 0), self._state)])
         if self._labels:
             cells["label_names"] = ",".join(self._labels)
+        if self._when:
+            cells["event_ns"] = clock_ns([self._when.get(p, 0) for p in _WHEN], zone)
         told = int(Status.SEEN_REPLY | Status.ASSURED)
         return finish(cells | {"status": self._status, "status_mask": told})
 
@@ -129,51 +147,59 @@ def _state(proto: int, word: str) -> tuple[str, int]:
     return state(proto, word)
 
 
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A ``<flow>`` element, or what was found in the place of one."""
+
+    line: int
+    """Where it begins."""
+    text: str = ""
+    reason: str = ""
+    """Why it is none."""
+
+
 class Elements:
     """Gathers the lines of an XML listing into whole ``<flow>`` elements."""
 
     def __init__(self) -> None:
-        self._text = ""
-        self.started_at = 0
+        self._pieces: list[str] = []
+        self._size = 0
+        self._line = 0
 
     def open(self) -> bool:
         """Whether an element has begun and not ended."""
-        return bool(self._text)
+        return bool(self._pieces)
 
-    def feed(self, line: str, at: int) -> list[str]:
-        """The elements this line completes.
+    def feed(self, line: str, number: int) -> Iterator[Element]:
+        """The elements that end on this line, well or not."""
+        outside = ""
+        for piece in _BOUNDARY.split(f"{line}\n"):
+            if piece == _BEGIN:
+                yield from self.cut_off()
+                self._line = number
+                self._add(piece)
+            elif piece == _END and not self._pieces:
+                yield Element(number, reason="the flow that ends here has no beginning")
+            elif piece == _END:
+                yield Element(self._line, "".join(self._pieces))
+                self._pieces, self._size = [], 0
+            elif piece == _LAST:
+                yield from self.cut_off()
+            elif self._pieces:
+                self._add(piece)
+            else:
+                outside += piece
+        if self._size > _LONGEST:
+            yield from self.cut_off()
+        if not _AROUND.fullmatch(outside):
+            yield Element(number, reason="neither <conntrack> nor <flow>")
 
-        Raises:
-            Unreadable: an element was cut off before this line.
-        """
-        if self._text and "<flow" in line:
-            self._text = ""
-            lost = self.started_at
-            msg = f"the flow that begins on line {lost} has no end"
-            done = self._take(line, at)
-            raise CutOff(msg, done)
-        return self._take(line, at)
+    def cut_off(self) -> Iterator[Element]:
+        """The element that has begun and will not end, if there is one."""
+        if self._pieces:
+            self._pieces, self._size = [], 0
+            yield Element(self._line, reason="the flow that begins here has no end")
 
-    def _take(self, line: str, at: int) -> list[str]:
-        found: list[str] = []
-        rest = line
-        while True:
-            if not self._text:
-                start = rest.find("<flow")
-                if start < 0:
-                    return found
-                rest, self.started_at = rest[start:], at
-            body, end, rest = rest.partition("</flow>")
-            if not end:
-                self._text += body + "\n"
-                return found
-            found.append(self._text + body)
-            self._text = ""
-
-
-class CutOff(Unreadable):
-    """An element without an end; ``done`` are those after it."""
-
-    def __init__(self, message: str, done: list[str]) -> None:
-        super().__init__(message)
-        self.done = done
+    def _add(self, piece: str) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from bench.fill import fill
@@ -146,25 +148,60 @@ def test_stats_tell_entries_limit_and_every_counter(flows: Namespace) -> None:
     assert "CHANGE" in changed
 
 
-def test_every_named_namespace_is_read_with_its_name(netns: Namespace) -> None:
-    name = f"natscope-test-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
+@pytest.fixture
+def named(netns: Namespace) -> Iterator[tuple[str, str]]:
+    """Two named namespaces: a router, and the server it forwards to."""
+    names = [f"natscope-{os.getpid()}-{part}" for part in ("router", "server")]
+    for name in names:
+        subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        words = stock.INSERTS[0].split()
-        subprocess.run(
-            ["ip", "netns", "exec", name, "conntrack", "-I", *words],
-            check=True,
-            capture_output=True,
-        )
-        rows = natscope("list", "--all-netns", "--ndjson").splitlines()
-        found = [json.loads(row) for row in rows]
-        assert [row["public"]["port"] for row in found if row["netns"] == name] == [
-            50000
-        ]
-        one = natscope("list", "--netns", name, "--ndjson")
-        assert len(one.splitlines()) == 1
+        yield names[0], names[1]
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_every_named_namespace_is_read_as_its_own_box(named: tuple[str, str]) -> None:
+    router, server = named
+    inside = ["ip", "netns", "exec", router, "conntrack", "-I"]
+    forward = "-p tcp -s 192.0.2.9 -d 203.0.113.7 --sport 1 --dport 80 -g 192.168.50.10"
+    words = [*forward.split(), "--state", "ESTABLISHED", "-t", "100"]
+    subprocess.run([*inside, *words], check=True, capture_output=True)
+    own = ["ip", "-n", server, "addr", "add", "192.168.50.10/24", "dev", "lo"]
+    subprocess.run(own, check=True)
+    rows = [
+        json.loads(x) for x in natscope("list", "--all-netns", "--ndjson").splitlines()
+    ]
+    # the server's address is not the router's: no redirect
+    kinds = [row["kind"] for row in rows if row["netns"] == router]
+    assert kinds == ["d"]
+    assert natscope("count", "--all-netns", f"redirect and netns {router}") == "0\n"
+    assert len(natscope("list", "--netns", router, "--ndjson").splitlines()) == 1
+    answered = json.loads(natscope("who", "203.0.113.7:80", "--all-netns", "--json"))
+    assert [a["netns"] for a in answered["answers"]] == [router]
+
+
+@pytest.mark.parametrize("command", [("who", "203.0.113.7"), ("stats",), ("count",)])
+def test_short_answers_come_in_every_format(
+    flows: Namespace, command: tuple[str, ...]
+) -> None:
+    assert json.loads(natscope(*command, "--json"))["schema"].startswith("natscope.")
+    rows = [json.loads(line) for line in natscope(*command, "--ndjson").splitlines()]
+    for form, separator in (("--csv", ","), ("--tsv", "\t")):
+        lines = natscope(*command, form).splitlines()
+        shown = list(csv.DictReader(lines, delimiter=separator))
+        assert len(shown) == len(rows)
+        assert set(rows[0]) - {"cpu"} <= set(shown[0])
+
+
+def test_proc_gives_what_netlink_gives(flows: Namespace) -> None:
+    kinds = natscope("list", "--csv", "--columns", "kind,inside", "--sort", "inside")
+    assert (
+        natscope(
+            "list", "--proc", "--csv", "--columns", "kind,inside", "--sort", "inside"
+        )
+        == kinds
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
+from contextlib import closing
 
 import pytest
 from bench.fill import fill
@@ -70,10 +71,28 @@ def test_a_dump_may_be_left_early(netns: Namespace) -> None:
     fill(50_000)
     before = threading.active_count()
     with Kernel() as kernel:
-        first = next(kernel.flows())
-        assert first.reply.dport is not None
+        flows = kernel.flows()
+        assert next(flows).reply.dport is not None
+        flows.close()  # type: ignore[attr-defined]
+        assert threading.active_count() == before
         assert kernel.count()[0] == 50_000
+
+
+def test_an_error_that_is_kept_leaves_no_receiver_behind(netns: Namespace) -> None:
+    fill(50_000)
+    before = threading.active_count()
+    sock = NetlinkSocket()
+    request = encode.dump_request(KernelFilter(), seq=sock.next_seq())
+    kept = None
+    try:
+        with closing(sock.dump(request, "dump")) as buffers:
+            next(buffers)
+            raise RuntimeError("the reader fails")
+    except RuntimeError as error:
+        kept = error
     assert threading.active_count() == before
+    sock.close()
+    assert kept is not None
 
 
 def test_another_namespace_is_read_by_path_and_pid(netns: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from natscope.cli import formats, inputs, output
@@ -48,9 +47,10 @@ def run(argv: list[str]) -> int:
             show(source, query, options, wanted)
         else:
             total = _total(source, wanted)
-            text = json.dumps({"schema": "natscope.count/1", "flows": total})
-            shown = text if options.json or options.ndjson else str(total)
-            output.write(f"{shown}\n".encode())
+            row = {"flows": total}
+            document = {"schema": "natscope.count/1", **row}
+            if not formats.write_rows(options, document, [row], ("flows",)):
+                output.write(f"{total}\n".encode())
         return inputs.report(source)
 
 

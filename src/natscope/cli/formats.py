@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Protocol
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from natscope.cli import output
 
@@ -56,6 +60,45 @@ def writer(options: argparse.Namespace, *, rows: str = "flows") -> Writer:
     return records.Separated(separator, heading=heading)
 
 
+def write_rows(
+    options: argparse.Namespace,
+    document: dict[str, Any],
+    rows: list[dict[str, Any]],
+    columns: Sequence[str],
+) -> bool:
+    """Write a short result for a program; false when a person reads it.
+
+    ``--json`` writes the document, the others the rows; in CSV and TSV an
+    address stands with its port, and lists are joined by blanks.
+    """
+    if options.json:
+        output.write(json.dumps(document, indent=2).encode() + b"\n")
+    elif options.ndjson:
+        output.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    elif options.csv or options.tsv:
+        text = io.StringIO()
+        separator = "\t" if options.tsv else ","
+        writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+        if not options.no_headers:
+            writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_flat(row.get(name)) for name in columns])
+        output.write(text.getvalue().encode())
+    else:
+        return False
+    return True
+
+
+def _flat(value: object) -> object:
+    if isinstance(value, list):
+        return " ".join(str(_flat(item)) for item in value)
+    if isinstance(value, dict):
+        address, port = value.get("address", ""), value.get("port")
+        whole = f"[{address}]" if ":" in address and port is not None else address
+        return whole if port is None else f"{whole}:{port}"
+    return "" if value is None else value
+
+
 class Names:
     """Puts host and service names into a text writer when asked to."""
 
@@ -65,6 +108,11 @@ class Names:
             from natscope.sources.names import Resolver
 
             self._resolver = Resolver()
+
+    def restart(self) -> None:
+        """Grant the look-ups their time anew."""
+        if self._resolver is not None:
+            self._resolver.restart()
 
     def resolve(self, writer: Writer, page: Page) -> None:
         """Look up what a page shows, before it is written."""

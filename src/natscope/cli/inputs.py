@@ -45,6 +45,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         help="every named namespace, with a netns column",
     )
     group.add_argument(
+        "--proc",
+        action="store_true",
+        help="/proc/net/nf_conntrack, for kernels without ctnetlink",
+    )
+    group.add_argument(
         "-r", "--read", metavar="FILE", help="a saved listing (- is stdin)"
     )
     group.add_argument(
@@ -105,8 +110,13 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
         UsageError: two sources at once.
     """
     named = [file is not None, options.netns is not None, options.all_netns]
-    if sum(named) > 1:
-        raise UsageError("choose one of FILE, --netns and --all-netns")
+    if sum([*named, options.proc]) > 1:
+        raise UsageError("choose one of FILE, --netns, --all-netns and --proc")
+    if options.proc:
+        from natscope.sources.proc import ProcTable
+
+        yield ProcTable(strict=options.strict)
+        return
     if file is not None:
         from natscope.sources import read
 

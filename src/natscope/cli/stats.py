@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import textwrap
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from natscope.cli import diagnostics, inputs, output
+from natscope.cli import diagnostics, formats, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 from natscope.sources.kernel import Kernel
 from natscope.views.counters import Fill, counters
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--netns", metavar="NAME|PID|PATH", help="another namespace")
     made.add_argument("-i", "--interval", type=float, metavar="SECONDS")
     made.add_argument("--cpus", action="store_true", help="each CPU by itself")
-    made.add_argument("--json", action="store_true", help="one JSON document")
+    formats.add_format_options(made)
     return made
 
 
@@ -56,9 +56,9 @@ def run(argv: list[str]) -> int:
         {cpu.cpu: cpu.counters for cpu in now},
         {cpu.cpu: cpu.counters for cpu in before} if before is not None else None,
     )
-    if options.json:
-        output.write(json.dumps(_document(fill, found, now), indent=2).encode() + b"\n")
-    else:
+    rows = [asdict(counter) for counter in found]
+    columns = ("name", "total", "delta", "meaning")
+    if not formats.write_rows(options, _document(fill, found, now), rows, columns):
         lines = [*_fill_lines(fill), "", *_counter_lines(found)]
         lines += ["", *_cpu_lines(now)] if options.cpus else []
         output.write("".join(f"{line}\n" for line in lines).encode())

@@ -80,6 +80,7 @@ def _screen(
     if terminal and query.limit is None:
         query = replace(query, limit=output.terminal_rows() - 3)
     writer = formats.writer(options, rows="groups" if query.group else "flows")
+    names.restart()
     out = [HOME_AND_CLEAR] if terminal else []
     if not formats.for_programs(options):
         moment = time.strftime("%H:%M:%S")

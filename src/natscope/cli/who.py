@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, output
+from natscope.cli import diagnostics, formats, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("public", metavar="PUBLIC[:PORT][/PROTO]")
     inputs.add_source_options(made)
-    made.add_argument("--json", action="store_true", help="one JSON document")
+    formats.add_format_options(made)
     return made
 
 
@@ -46,10 +45,7 @@ def run(argv: list[str]) -> int:
     with inputs.opened(options, file) as source:
         found = _answers(source, wanted)
         code = inputs.report(source)
-    if options.json:
-        _write_json(options.public, found)
-    else:
-        _write_text(options.public, found)
+    _write(options, found)
     return code if found or code else ExitCode.NOTHING
 
 
@@ -83,21 +79,20 @@ def _hosts(addresses: set[Address], macs: dict[Address, str]) -> dict[Address, H
     return {a: Host(macs.get(a), names.get(str(a))) for a in addresses}
 
 
-def _write_json(public: str, found: list[Answer]) -> None:
-    from natscope.views.who import record
-
-    document = {
-        "schema": "natscope.who/1",
-        "public": public,
-        "answers": [record(answer) for answer in found],
-    }
-    output.write(json.dumps(document, indent=2).encode() + b"\n")
+_COLUMNS = (
+    *("proto", "kind", "netns", "host", "public", "outside", "flows", "since_ns"),
+    *("mac", "name", "orig_bytes", "reply_bytes"),
+)
 
 
-def _write_text(public: str, found: list[Answer]) -> None:
-    from natscope.views.who import sentences
+def _write(options: argparse.Namespace, found: list[Answer]) -> None:
+    from natscope.views.who import record, sentences
 
+    rows = [record(answer) for answer in found]
+    document = {"schema": "natscope.who/1", "public": options.public, "answers": rows}
+    if formats.write_rows(options, document, rows, _COLUMNS):
+        return
     if not found:
-        diagnostics.note(f"nobody is behind {public} now")
+        diagnostics.note(f"nobody is behind {options.public} now")
     lines = [line for answer in found for line in sentences(answer)]
     output.write("".join(f"{line}\n" for line in lines).encode())

@@ -1,7 +1,7 @@
 """Host names and service names, resolved beside the listing.
 
-Reverse look-ups run in threads, each address once, and nobody waits longer
-than the time limit: what is not known by then stays a number.
+Reverse look-ups run in threads, each address once, and nobody waits for them
+longer than the time limit in all: what is not known by then stays a number.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ class Resolver:
     """Looks addresses up, remembering every answer."""
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
-        self._limit_s = limit_s
+        self._limit_s = self._left_s = limit_s
         self._names: dict[str, str] = {}
         self._asked: set[str] = set()
         self._wanted: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._arrived = threading.Condition()
         self._workers = 0
 
+    def restart(self) -> None:
+        """Grant the time limit anew, for a new listing."""
+        self._left_s = self._limit_s
+
     def names(self, addresses: Iterable[str]) -> dict[str, str]:
-        """The names known of these addresses, after at most the time limit."""
+        """The names known of these addresses, after at most the time left."""
         wanted = set(addresses)
         for address in wanted - self._asked:
             self._asked.add(address)
             self._wanted.put(address)
             self._employ()
-        deadline = time.monotonic() + self._limit_s
+        begun = time.monotonic()
         with self._arrived:
             while not wanted <= self._names.keys():
-                left = deadline - time.monotonic()
+                left = self._left_s - (time.monotonic() - begun)
                 if left <= 0 or not self._arrived.wait(left):
                     break
             known = {a: self._names[a] for a in wanted if self._names.get(a)}
+        self._left_s = max(0.0, self._left_s - (time.monotonic() - begun))
         return known
 
     def _employ(self) -> None:

@@ -36,7 +36,13 @@ def test_unsigned_numbers_of_any_size(values: np.ndarray) -> None:
         assert cell.length.tolist() == [len(text) for text in expected]
 
 
-@given(hnp.arrays(np.int64, st.integers(1, 20), elements=st.integers(-(2**62), 2**62)))
+SIGNED = st.one_of(
+    hnp.arrays(np.int64, 20, elements=st.integers(-(2**63) + 1, 2**63 - 1)),
+    hnp.arrays(np.int32, 20, elements=st.integers(-(2**31), 2**31 - 1)),
+)
+
+
+@given(SIGNED)
 def test_signed_numbers(values: np.ndarray) -> None:
     for column in (values, np.tile(values, MANY)):
         assert texts(cells.decimal(column)) == [str(value) for value in column.tolist()]

@@ -51,6 +51,10 @@ class ParseError(NatscopeError):
         self.source = source
 
 
+_AROUND = 60
+"""Characters of a filter shown on either side of what is wrong."""
+
+
 class FilterError(NatscopeError):
     """A filter that cannot be understood.
 
@@ -67,9 +71,15 @@ class FilterError(NatscopeError):
         self.end = end
 
     def pointer(self) -> str:
-        """The filter with the offending word underlined, on two lines."""
-        marks = "^" * max(1, self.end - self.start)
-        return f"{self.text}\n{' ' * self.start}{marks}"
+        """The filter with the offending word underlined, on two lines.
+
+        Of a long filter, what stands around the word.
+        """
+        first = max(0, self.start - _AROUND)
+        end = min(self.end, self.start + _AROUND)
+        shown = self.text[first : end + _AROUND]
+        marks = "^" * max(1, end - self.start)
+        return f"{shown}\n{' ' * (self.start - first)}{marks}"
 
 
 class UnknownColumn(NatscopeError):

@@ -47,12 +47,16 @@ def entry() -> NoReturn:
     Taking the interpreter down in order would cost a short listing a tenth of
     its time; nothing is left to be done by then.
     """
-    from natscope.cli import diagnostics, output
+    try:
+        from natscope.cli import diagnostics, output
 
-    code = main()
-    output.flush()
-    diagnostics.flush()
-    os._exit(code)
+        code = main()
+        unwritten = diagnostics.guarded(output.flush)
+        diagnostics.flush()
+    except KeyboardInterrupt:
+        code = 130  # while the first modules were loading
+        unwritten = 0
+    os._exit(code or unwritten)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from natscope.cli import formats, inputs, output
+from natscope.cli.diagnostics import UsageError
 from natscope.cli.listing import show
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def run(argv: list[str]) -> int:
         if options.by:
             from natscope.views.query import Query
 
-            by = tuple(name for name in options.by.split(",") if name)
+            if options.limit is not None and options.limit < 0:
+                raise UsageError("--limit takes a number from 0 up")
+            by = tuple(name.strip() for name in options.by.split(",") if name.strip())
             query = Query(untranslated=True, group=by, limit=options.limit)
             show(source, query, options, wanted)
         else:

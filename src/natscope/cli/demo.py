@@ -7,7 +7,9 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, inputs, output
@@ -146,7 +148,8 @@ def _shell(lab: Lab, host: str) -> int:
     shell = os.environ.get("SHELL", "/bin/sh")
     diagnostics.note(f"a shell on {host}; leave it and the lab is gone")
     with lab.inside(host):
-        environment = {**os.environ, "PS1": f"[{host}] \\w# ", "NATSCOPE_LAB": host}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "PS1": f"[{host}] \\w# "}
         subprocess.run([shell], env=environment, check=False)
     return ExitCode.DONE
 

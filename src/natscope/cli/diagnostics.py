@@ -29,6 +29,10 @@ class ExitCode(IntEnum):
     """Stopped by Ctrl-C."""
 
 
+LONGEST_LINE = 2_000
+"""Beyond this, the middle of a message is left out."""
+
+
 class UsageError(NatscopeError):
     """A command line that cannot be understood."""
 
@@ -68,15 +72,27 @@ def complain(message: str, hint: str | None = None) -> None:
 
 def note(line: str) -> None:
     """One line of narration."""
+    if sys.stderr is None:
+        return  # closed before we began
     with suppress(OSError):  # nobody listens: there is nowhere left to say so
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(_harmless(line) + "\n")
         sys.stderr.flush()
+
+
+def _harmless(line: str) -> str:
+    """A line a terminal will not obey, cut where it has no end."""
+    if len(line) > LONGEST_LINE:
+        half = LONGEST_LINE // 2
+        line = f"{line[:half]} … {line[-half:]}"
+    marks = (c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in line)
+    return "".join(marks)
 
 
 def flush() -> None:
     """Write out what argparse complained of."""
-    with suppress(OSError):
-        sys.stderr.flush()
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def unknown_command(name: str, known: Iterable[str]) -> ExitCode:

@@ -71,17 +71,33 @@ def split_words(options: argparse.Namespace) -> tuple[str | None, list[str]]:
     word; write ``./tcp`` for a file called tcp.
     """
     words: list[str] = options.words
+    if options.netns == "":
+        raise UsageError("--netns needs a name, a process id or a path")
     if options.read is not None:
         return options.read, words
     if words and (words[0] == "-" or _is_file(words[0])):
         return words[0], words[1:]
+    if words and _looks_like_a_path(words[0]):
+        raise UsageError(
+            f"{words[0]}: no such file, and no word a filter begins with",
+            hint="natscope help filter tells what a filter is",
+        )
     return None, words
+
+
+def _looks_like_a_path(word: str) -> bool:
+    return "/" in word and (word[0] in "./~" or word[:1].isalpha()) and " " not in word
 
 
 def _is_file(word: str) -> bool:
     path = Path(word)
-    if not path.exists() or path.is_dir():
-        return False
+    try:
+        if not path.exists():
+            return False
+    except (OSError, ValueError):
+        return False  # too long, or with a NUL: a filter
+    if path.is_dir():
+        return "/" in word
     if "/" in word or "." in word:
         return True
     from natscope.filter import is_word

@@ -144,8 +144,9 @@ def _query(options: argparse.Namespace) -> Query:
         raise UsageError("--limit takes a number from 0 up")
     columns = _names(options.columns)
     group = _names(options.group_by) or ()
-    if (group or options.bindings) and columns:
-        raise UsageError("choose --columns, or counting with --group-by or --bindings")
+    counting = bool(group) or options.bindings
+    if counting and (columns or options.layout == "ios"):
+        raise UsageError("choose columns, or counting with --group-by or --bindings")
     if options.layout == "ios":
         columns = columns or IOS_FIELDS
     if options.bindings:
@@ -166,4 +167,7 @@ def _query(options: argparse.Namespace) -> Query:
 def _names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError("no column is named; natscope help columns lists them")
+    return names

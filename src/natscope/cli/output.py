@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+_STDOUT = 1
+
 
 def write(data: bytes) -> None:
     """Write all of it, at once.
@@ -14,17 +16,23 @@ def write(data: bytes) -> None:
     """
     view = memoryview(data)
     while view:
-        view = view[os.write(sys.stdout.fileno(), view) :]
+        view = view[os.write(_STDOUT, view) :]
 
 
-def flush() -> None:
-    """Write out what argparse printed."""
-    sys.stdout.flush()
+def flush() -> int:
+    """Write out what argparse printed; 0 for done.
+
+    Raises:
+        OSError: as ``write``.
+    """
+    if sys.stdout is not None:  # None when it was closed before we began
+        sys.stdout.flush()
+    return 0
 
 
 def is_terminal() -> bool:
     """Whether a person is looking."""
-    return sys.stdout.isatty()
+    return os.isatty(_STDOUT)
 
 
 def wants_colour() -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from natscope.codec.stats import CpuStats
     from natscope.views.counters import Counter
 
+LONGEST_S = 86_400
 EPILOG = """\
 examples:
   natscope stats                 totals since boot
@@ -41,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Show the fill of the table and the counters."""
     options = parser().parse_args(argv)
-    if options.interval is not None and options.interval <= 0:
-        raise UsageError("--interval takes a number of seconds above 0")
+    if options.interval is not None and not 0 < options.interval <= LONGEST_S:
+        raise UsageError(f"--interval takes a number of seconds up to {LONGEST_S}")
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
         before = None
         if options.interval is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from natscope.views.query import Query
 
 HOME_AND_CLEAR = b"\x1b[H\x1b[2J"
-SHORTEST_S = 0.2
+SHORTEST_S, LONGEST_S = 0.2, 86_400
 
 
 def watch(
@@ -27,8 +27,8 @@ def watch(
     """List until interrupted; the largest rates first unless sorted otherwise."""
     if file is not None:
         raise UsageError("--watch needs the live table, not a file")
-    if options.watch < SHORTEST_S:
-        raise UsageError(f"--watch takes at least {SHORTEST_S} seconds")
+    if not SHORTEST_S <= options.watch <= LONGEST_S:
+        raise UsageError(f"--watch takes {SHORTEST_S} to {LONGEST_S} seconds")
     if not query.sort and not query.group:
         query = replace(query, sort=("-rate", "-bytes"))
     names = formats.Names(options)
@@ -36,6 +36,8 @@ def watch(
         rates = _Rates(source, wanted)
         while True:
             output.write(_screen(rates.read(), query, options, names))
+            if options.csv or options.tsv:
+                options.no_headers = True  # one heading for all readings
             time.sleep(options.watch)
 
 
@@ -76,17 +78,20 @@ def _screen(
 ) -> bytes:
     from natscope.views.listing import listing
 
-    terminal = output.is_terminal()
+    people = not formats.for_programs(options)
+    terminal = people and output.is_terminal()
     if terminal and query.limit is None:
         query = replace(query, limit=output.terminal_rows() - 3)
     writer = formats.writer(options, rows="groups" if query.group else "flows")
     names.restart()
-    out = [HOME_AND_CLEAR] if terminal else []
-    if not formats.for_programs(options):
-        moment = time.strftime("%H:%M:%S")
-        total = sum(len(table) for table, _ in pieces)
-        out.append(f"{moment}  {total} flows match\n".encode())
+    lines, rows = [], 0
     for page in listing(pieces, query):
         names.resolve(writer, page)
-        out.append(writer.write(page))
-    return b"".join([*out, writer.end(), b"" if terminal else b"\n"])
+        lines.append(writer.write(page))
+        rows += page.rows
+    lines.append(writer.end())
+    if people:
+        moment = time.strftime("%H:%M:%S")
+        lines.insert(0, f"{moment}  {rows} shown\n".encode())
+        lines.append(b"" if terminal else b"\n")
+    return b"".join([HOME_AND_CLEAR if terminal else b"", *lines])

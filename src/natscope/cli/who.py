@@ -51,9 +51,13 @@ def run(argv: list[str]) -> int:
 
 def _question(public: str) -> list[str]:
     """The filter a question means."""
-    endpoint, _, proto = public.partition("/")
-    if not endpoint:
+    endpoint, slash, proto = public.rpartition("/")
+    if not slash:
+        endpoint, proto = public, ""
+    if not endpoint or (slash and not proto):
         raise UsageError("whose public address? natscope who PUBLIC[:PORT][/PROTO]")
+    if proto.isdigit() and "]:" not in endpoint and endpoint.count(":") != 1:
+        return ["public", "net", public]
     words = ["public", endpoint]
     return [*words, "and", "proto", proto] if proto else words
 

@@ -111,4 +111,3 @@ def _value(kind: str, payload: bytes) -> Any:
         low, high = (int.from_bytes(word, sys.byteorder) for word in words)
         return high << 64 | low
     return int.from_bytes(payload, "big", signed=kind == BE32S)
-

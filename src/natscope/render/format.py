@@ -89,7 +89,9 @@ def endpoint(values: v.Endpoints, names: NameBook | None = None) -> Cell:
         return address
     brackets = port & (values.family == uapi.AF_INET6)
     parts = [address]
-    if brackets.any() and names is None:
+    if names is not None:
+        brackets &= ~_has_name(values.family, values.words, names)
+    if brackets.any():
         left, right = cells.literal(b"[", n), cells.literal(b"]", n)
         parts = [left.only(brackets), address, right.only(brackets)]
     if names is not None:
@@ -126,6 +128,15 @@ def _named(
     return cells.concat([numeric.only(~known), cells.strings(texts).only(known)])
 
 
+def _has_name(
+    family: NDArray[np.uint8], words: NDArray[np.uint64], names: NameBook
+) -> NDArray[np.bool_]:
+    keys = zip(family.tolist(), words.tolist(), strict=True)
+    return np.array(
+        [(f, high, low) in names.hosts for f, (high, low) in keys], np.bool_
+    )
+
+
 def _service(values: v.Endpoints, names: NameBook) -> Cell:
     """``:https`` for a port that has a name, ``:4711`` for one that has not."""
     pairs = np.column_stack([values.meaning, values.port])
@@ -133,7 +144,8 @@ def _service(values: v.Endpoints, names: NameBook) -> Cell:
     texts = []
     for meaning, port in distinct.tolist():
         name = names.service(port) if meaning == v.PORT else None
-        texts.append(_MEANING_TEXT[meaning] + (name or str(port)).encode())
+        number = hex(port) if meaning == v.GRE_KEY else str(port)
+        texts.append(_MEANING_TEXT[meaning] + (name or number).encode())
     return cells.lookup(codes.ravel(), texts or [b""])
 
 

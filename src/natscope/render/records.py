@@ -92,6 +92,10 @@ class Separated:
         for values in columns:
             if isinstance(values, v.Texts):
                 cell = _distinct(values, self._quote).only(values.valid)
+            elif isinstance(values, v.Names):
+                quoted = (self._quote(word.encode()) for word in values.words)
+                words = tuple(word.decode() for word in quoted)
+                cell = plain(v.Names(values.codes, words, values.valid))
             else:
                 cell = plain(values)
             parts += [cell, cells.literal(self.separator, n)]

@@ -175,7 +175,7 @@ def _flags(reading: Reading) -> Values:
     bits = reading.table["status"]
     used, codes = np.unique(bits, return_inverse=True)
     words = tuple(",".join(uapi.status_names(value)) for value in used.tolist())
-    return Names(codes, words or ("",), reading.table.has("status"))
+    return Names(codes, words or ("",), reading.table.has("status") & (bits != 0))
 
 
 def _family(reading: Reading) -> Values:
@@ -247,7 +247,7 @@ _DERIVED = (
     Field("kind", "NAT", "kind of translation: s d h r p sd", _kind),
     Field("state", "STATE", "protocol state, else UNREPLIED/REPLIED/ASSURED", state),
     Field("family", "FAMILY", "ipv4 or ipv6", _family),
-    Field("flags", "STATUS", "status bits by their kernel names", _flags),
+    Field("flags", "FLAGS", "status bits by their kernel names", _flags),
     Field("age", "AGE", "time since the flow began", _age),
     Field("idle", "IDLE", "time since its last packet", _idle),
     Field("bytes", "BYTES", "bytes, both directions", _both_ways("bytes", BYTES)),

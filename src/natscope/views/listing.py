@@ -95,6 +95,9 @@ def _page(reading: Reading, chosen: list[Field]) -> Page:
     return Page(tuple(chosen), values, len(reading.table))
 
 
+_ZONES = ("zone", "orig_zone", "reply_zone")
+
+
 class _Columns:
     """The columns to show, which grow with what the flows fill."""
 
@@ -112,13 +115,14 @@ class _Columns:
 
     def _of_text(self, reading: Reading) -> list[str]:
         optional = WIDE_FIELDS if self._query.wide else OPTIONAL_FIELDS
-        for name in {*optional, "target", "zone", "netns"} - self._known:
+        for name in {*optional, "target", "netns", *_ZONES} - self._known:
             if fields([name])[0].values(reading).valid.any():
                 self._known.add(name)
         shown = [n for n in NAT_FIELDS if n != "target" or "target" in self._known]
         first = ["netns"] if "netns" in self._known else []
-        if "zone" in self._known:
-            shown.insert(shown.index("kind"), "zone")
+        for zone in _ZONES:
+            if zone in self._known:
+                shown.insert(shown.index("kind"), zone)
         later = [n for n in optional if n in self._known and n not in (*first, *shown)]
         return [*first, *shown, *later]
 

@@ -110,8 +110,9 @@ def keys(values: Values) -> list[NDArray[Any]]:
         case Numbers() | Texts():
             return [absent, values.values]
         case Names():
-            order = np.argsort(np.argsort(np.array(values.words), kind="stable"))
-            return [absent, order[values.codes]]
+            # one word may have several codes: states of different protocols
+            rank = np.unique(np.array(values.words), return_inverse=True)[1]
+            return [absent, rank[values.codes]]
         case Addresses() | Endpoints():
             v6 = values.family > values.family.dtype.type(2)
             found = [absent, v6, values.words[:, 0], values.words[:, 1]]

@@ -85,16 +85,21 @@ def name_hosts(found: Iterable[Answer], hosts: Mapping[Address, Host]) -> None:
 
 def sentences(answer: Answer) -> list[str]:
     """An answer in words, the host first."""
-    head = f"{show(answer.host)} {uapi.protocol_name(answer.proto)}"
+    head = f"{show(answer.host, answer.proto)} {uapi.protocol_name(answer.proto)}"
     if answer.netns:
         head += f"  in {answer.netns}"
     if answer.about.name:
         head += f"  {answer.about.name}"
     if answer.about.mac:
         head += f"  mac {answer.about.mac}"
-    lines = [head, f"  public   {show(answer.public)} ({KIND_WORDS[answer.kind]})"]
+    lines = [
+        head,
+        f"  public   {show(answer.public, answer.proto)} ({KIND_WORDS[answer.kind]})",
+    ]
     if answer.outside:
-        shown = ", ".join(show(end) for end in answer.outside[:OUTSIDE_SHOWN])
+        shown = ", ".join(
+            show(end, answer.proto) for end in answer.outside[:OUTSIDE_SHOWN]
+        )
         more = len(answer.outside) - OUTSIDE_SHOWN
         lines.append(f"  outside  {shown}" + (f" and {more} more" if more > 0 else ""))
     if answer.since_ns is not None:
@@ -112,9 +117,9 @@ def record(answer: Answer) -> dict[str, Any]:
         "proto": uapi.protocol_name(answer.proto),
         "kind": answer.kind.letter,
         "netns": answer.netns,
-        "host": _object(answer.host),
-        "public": _object(answer.public),
-        "outside": [_object(end) for end in answer.outside],
+        "host": _object(answer.host, answer.proto),
+        "public": _object(answer.public, answer.proto),
+        "outside": [_object(end, answer.proto) for end in answer.outside],
         "flows": len(answer.flows),
         "since_ns": answer.since_ns,
         "mac": answer.about.mac,
@@ -125,19 +130,31 @@ def record(answer: Answer) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def show(endpoint: Endpoint) -> str:
-    """``address:port``, an IPv6 address in brackets."""
+def show(endpoint: Endpoint, proto: int) -> str:
+    """``address:port`` as listings show it, an IPv6 address in brackets."""
     if endpoint.port is None:
         return str(endpoint.address)
-    if endpoint.address.version == 6:
-        return f"[{endpoint.address}]:{endpoint.port}"
-    return f"{endpoint.address}:{endpoint.port}"
+    address = str(endpoint.address)
+    whole = f"[{address}]" if endpoint.address.version == 6 else address
+    word = _WORDS.get(proto, "port")
+    if word == "port":
+        return f"{whole}:{endpoint.port}"
+    number = hex(endpoint.port) if word == "key" else str(endpoint.port)
+    return f"{whole}:{word}={number}"
 
 
-def _object(endpoint: Endpoint) -> dict[str, Any]:
+_WORDS = {
+    uapi.IPPROTO_ICMP: "id",
+    uapi.IPPROTO_ICMPV6: "id",
+    uapi.IPPROTO_GRE: "key",
+}
+"""What tells the users of an address apart, where it is no port."""
+
+
+def _object(endpoint: Endpoint, proto: int) -> dict[str, Any]:
     shown: dict[str, Any] = {"address": str(endpoint.address)}
     if endpoint.port is not None:
-        shown["port"] = endpoint.port
+        shown[_WORDS.get(proto, "port")] = endpoint.port
     return shown
 
 

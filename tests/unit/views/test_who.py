@@ -10,7 +10,7 @@ from unit.views.test_listing import BOX, FORWARD, HAIRPIN, PLAIN, SIX, WEB, one
 
 def test_behind_a_translated_source_is_the_inside_host() -> None:
     (answer,) = answers([([WEB, PLAIN], BOX)])
-    assert (show(answer.host), show(answer.public)) == (
+    assert (show(answer.host, answer.proto), show(answer.public, answer.proto)) == (
         "10.0.0.2:50000",
         "203.0.113.7:50000",
     )
@@ -19,8 +19,8 @@ def test_behind_a_translated_source_is_the_inside_host() -> None:
 
 def test_behind_a_port_forward_is_its_target_from_outside_and_inside() -> None:
     found = answers([([FORWARD, HAIRPIN], BOX)])
-    assert [show(a.host) for a in found] == ["10.0.0.3:80", "10.0.0.3:80"]
-    assert [show(end) for a in found for end in a.outside] == [
+    assert [show(a.host, a.proto) for a in found] == ["10.0.0.3:80", "10.0.0.3:80"]
+    assert [show(end, a.proto) for a in found for end in a.outside] == [
         "192.0.2.99:4242",
         "10.0.0.2:50003",
     ]

@@ -215,6 +215,14 @@ def test_proc_gives_what_netlink_gives(flows: Namespace) -> None:
         (("list", "/nonexistent/file.txt"), 2, "file.txt"),
         (("list", "--read", "/nonexistent/file.txt"), 3, "file.txt"),
         (("help", "nothing"), 2, "topics"),
+        (("list", "nosuch.txt"), 2, "no such file"),
+        (("list", "--columns", ","), 2, "no column"),
+        (("list", "--netns", ""), 2, "--netns"),
+        (("list", "--watch", "nan"), 2, "--watch"),
+        (("list", "--group-by", "proto", "--columns", "proto"), 2, "choose"),
+        (("stats", "--interval", "nan"), 2, "--interval"),
+        (("who", "203.0.113.7/"), 2, "whose"),
+        (("count", " or ".join(["port 1"] * 100) + " or port x"), 2, "port x"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do(
@@ -290,3 +298,35 @@ def test_watching_shows_one_listing_after_the_other(flows: Namespace) -> None:
     watching.terminate()
     watching.communicate()
     assert headings == 3
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code"),
+    [
+        (">&-", "list", 3),
+        ("2>&-", "list bogus", 2),
+        ("<&-", "list -", 3),
+        (">&-", "count", 3),
+    ],
+)
+def test_a_closed_stream_is_no_traceback(
+    flows: Namespace, closed: str, words: str, code: int
+) -> None:
+    command = f"{sys.executable} -m natscope {words} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+def test_csv_is_read_back_by_a_csv_reader(flows: Namespace) -> None:
+    rows = list(csv.reader(natscope("list", "--all", "--csv").splitlines()))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    flags = rows[0].index("flags")
+    assert any("," in row[flags] for row in rows[1:])
+
+
+def test_zones_of_one_direction_are_shown(flows: Namespace) -> None:
+    heading = natscope("list", "--all").splitlines()[0].split()
+    assert {"ZONE", "ORIG-ZONE"} <= set(heading)

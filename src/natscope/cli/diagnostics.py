@@ -46,6 +46,8 @@ def guarded(run: Callable[[], int]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return int(run())
+    except SystemExit as stop:  # argparse, which has said why
+        return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
     except FilterError as error:
         complain(f"{error}\n{_indent(error.pointer())}", error.hint)
         return ExitCode.USAGE

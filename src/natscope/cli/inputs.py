@@ -86,7 +86,11 @@ def split_words(options: argparse.Namespace) -> tuple[str | None, list[str]]:
 
 
 def _looks_like_a_path(word: str) -> bool:
-    return "/" in word and (word[0] in "./~" or word[:1].isalpha()) and " " not in word
+    if " " in word or ":" in word or not word:
+        return False
+    if "/" in word:
+        return word[0] in "./~" or word[0].isalpha()
+    return word.rpartition(".")[2].isalpha() and "." in word
 
 
 def _is_file(word: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -14,6 +15,9 @@ def write(data: bytes) -> None:
     Raises:
         OSError: the disk is full, or the like; never swallowed.
     """
+    if sys.stdout is None:
+        # closed before we began: the number may be another file's by now
+        raise OSError(errno.EBADF, "standard output is closed")
     view = memoryview(data)
     while view:
         view = view[os.write(_STDOUT, view) :]
@@ -32,7 +36,7 @@ def flush() -> int:
 
 def is_terminal() -> bool:
     """Whether a person is looking."""
-    return os.isatty(_STDOUT)
+    return sys.stdout is not None and os.isatty(_STDOUT)
 
 
 def wants_colour() -> bool:

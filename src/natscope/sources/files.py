@@ -152,7 +152,7 @@ class Listing(Pieces):
     def _opened(self) -> Iterator[io.BufferedReader]:
         if isinstance(self._source, str | Path):
             if str(self._source) == "-":
-                yield cast("io.BufferedReader", sys.stdin.buffer)
+                yield cast("io.BufferedReader", _stdin())
                 return
             with Path(self._source).open("rb") as file:
                 yield file
@@ -163,6 +163,12 @@ class Listing(Pieces):
             yield buffered
         finally:
             buffered.detach()  # the file is the caller's, and stays open
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:  # closed before we began
+        raise NatscopeError("standard input is closed: nothing to read")
+    return sys.stdin.buffer
 
 
 def _name(source: str | Path | IO[bytes] | IO[str]) -> str:

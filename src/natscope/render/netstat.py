@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from natscope import uapi
 from natscope.render import cells
 from natscope.render.cells import Cell
-from natscope.table.flowtable import group_rows
+from natscope.table.grouping import group_rows
 from natscope.table.records import address_at
 from natscope.views.netstat import Hosts, Lines, state_word
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from natscope import uapi
 from natscope.errors import MissingTool
 from natscope.table.columns import ADDRESS, BY_NAME, Column
-from natscope.table.flowtable import FlowTable, group_rows
+from natscope.table.grouping import group_rows
 from natscope.table.records import address_at
+
+if TYPE_CHECKING:
+    from natscope.table.flowtable import FlowTable
 
 _STATE_NAMES = {
     "tcp_state": uapi.TCP_STATES,

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from natscope import uapi
 from natscope.model.evidence import Evidence
-from natscope.table.flowtable import FlowTable, group_rows
+from natscope.table.flowtable import FlowTable
+from natscope.table.grouping import group_rows
 from natscope.table.nat import in_network, is_local, translations
 from natscope.table.records import address_at
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope.table.flowtable import group_rows
+from natscope.table.grouping import group_rows
 
 Mask = NDArray[np.bool_]
 

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope.codec.encode import insert_message
+from natscope.codec import request
+from natscope.codec.encode import cells_of
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
 from natscope.sources.nlsocket import NetlinkSocket
@@ -66,11 +67,10 @@ def _fill_share(share: Share, count: int) -> None:
             rows = np.arange(start, min(count, start + MESSAGES_PER_SEND))
             messages = np.tile(template, (len(rows), 1))
             _vary(messages, template, share, rows)
-            sock.send_all(messages.tobytes())
-        refused = list(sock.refusals())
-    if refused:
-        msg = f"{len(refused)} flows refused, errno {refused[0].errno}"
-        raise RuntimeError(msg)
+            refused = sock.exchange(messages.tobytes(), "filling the table")
+            if refused:
+                msg = f"{len(refused)} flows refused: {refused[0].hex()}"
+                raise RuntimeError(msg)
 
 
 def _request(share: Share) -> bytes:
@@ -80,16 +80,16 @@ def _request(share: Share) -> bytes:
     )
     public = ip_address(_PUBLIC[share.version])
     tcp = share.proto == IPPROTO_TCP
-    seen = Status.SEEN_REPLY | Status.ASSURED if share.replied else Status(0)
+    seen = Status.SEEN_REPLY | Status.ASSURED if share.replied else 0
     flow = Flow(
         orig=FlowTuple(inside, outside, share.proto, _SPORT, _DPORT),
         reply=FlowTuple(outside, public, share.proto, _DPORT, _PUBLIC_PORT),
-        status=int(seen),
+        status=seen,
         timeout=TIMEOUT_S,
         tcp_state=(3 if share.replied else 1) if tcp else None,
         mark=0,
     )
-    return insert_message(flow, ack=False)
+    return request.insert(request.untranslated(cells_of(flow)), seq=0, ack=False)
 
 
 def _vary(

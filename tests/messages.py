@@ -46,7 +46,7 @@ def trees(draw: st.DrawFn, nest: Nest) -> bytes:
 
 
 @st.composite
-def tuples(draw: st.DrawFn, attribute: Cta, *, v6: bool) -> bytes:
+def tuples(draw: st.DrawFn, attribute: int, *, v6: bool) -> bytes:
     """A complete tuple of one family with a protocol part made at random."""
     child = FLOW.children[attribute]
     assert isinstance(child, Nest)
@@ -82,7 +82,7 @@ def sound_messages(draw: st.DrawFn) -> bytes:
     attributes = [
         draw(tuples(Cta.CTA_TUPLE_ORIG, v6=v6)),
         draw(tuples(Cta.CTA_TUPLE_REPLY, v6=v6)),
-        draw(trees(Nest("flow", rest, Cta))),
+        draw(trees(Nest("flow", rest, uapi.names(Cta)))),
     ]
     if draw(st.booleans()):
         attributes.append(draw(tuples(Cta.CTA_TUPLE_MASTER, v6=v6)))

@@ -1,13 +1,12 @@
 """Every kernel number natscope uses, under the kernel's own name.
 
 The only place for them.  Each class is one C enum; its docstring names the
-header.  Bits and values from newer kernels are not an error anywhere: see
-:func:`status_names` and :func:`state_name`.
+header, and its members are plain ints: enum would cost a short command a third
+of its time.  Bits and values from newer kernels are not an error anywhere: see
+:func:`names`, :func:`status_names` and :func:`state_name`.
 """
 
 from __future__ import annotations
-
-from enum import IntEnum, IntFlag
 
 AF_UNSPEC = 0
 AF_INET = 2
@@ -57,7 +56,7 @@ NUD_FAILED = 0x20
 NUD_NOARP = 0x40
 
 
-class CtMsg(IntEnum):
+class CtMsg:
     """enum cntl_msg_types, linux/netfilter/nfnetlink_conntrack.h."""
 
     NEW = 0
@@ -70,7 +69,7 @@ class CtMsg(IntEnum):
     GET_UNCONFIRMED = 7
 
 
-class Cta(IntEnum):
+class Cta:
     """enum ctattr_type."""
 
     CTA_TUPLE_ORIG = 1
@@ -102,7 +101,7 @@ class Cta(IntEnum):
     CTA_TIMESTAMP_EVENT = 27  # since 6.14
 
 
-class CtaTuple(IntEnum):
+class CtaTuple:
     """enum ctattr_tuple."""
 
     CTA_TUPLE_IP = 1
@@ -110,7 +109,7 @@ class CtaTuple(IntEnum):
     CTA_TUPLE_ZONE = 3
 
 
-class CtaIp(IntEnum):
+class CtaIp:
     """enum ctattr_ip."""
 
     CTA_IP_V4_SRC = 1
@@ -119,7 +118,7 @@ class CtaIp(IntEnum):
     CTA_IP_V6_DST = 4
 
 
-class CtaProto(IntEnum):
+class CtaProto:
     """enum ctattr_l4proto.  GRE keys travel as ports."""
 
     CTA_PROTO_NUM = 1
@@ -133,7 +132,7 @@ class CtaProto(IntEnum):
     CTA_PROTO_ICMPV6_CODE = 9
 
 
-class CtaProtoinfo(IntEnum):
+class CtaProtoinfo:
     """enum ctattr_protoinfo."""
 
     CTA_PROTOINFO_TCP = 1
@@ -141,7 +140,7 @@ class CtaProtoinfo(IntEnum):
     CTA_PROTOINFO_SCTP = 3
 
 
-class CtaTcp(IntEnum):
+class CtaTcp:
     """enum ctattr_protoinfo_tcp."""
 
     CTA_PROTOINFO_TCP_STATE = 1
@@ -151,7 +150,7 @@ class CtaTcp(IntEnum):
     CTA_PROTOINFO_TCP_FLAGS_REPLY = 5
 
 
-class CtaDccp(IntEnum):
+class CtaDccp:
     """enum ctattr_protoinfo_dccp.  The tracker left the kernel in 6.17."""
 
     CTA_PROTOINFO_DCCP_STATE = 1
@@ -160,7 +159,7 @@ class CtaDccp(IntEnum):
     CTA_PROTOINFO_DCCP_PAD = 4
 
 
-class CtaSctp(IntEnum):
+class CtaSctp:
     """enum ctattr_protoinfo_sctp."""
 
     CTA_PROTOINFO_SCTP_STATE = 1
@@ -168,7 +167,7 @@ class CtaSctp(IntEnum):
     CTA_PROTOINFO_SCTP_VTAG_REPLY = 3
 
 
-class CtaCounters(IntEnum):
+class CtaCounters:
     """enum ctattr_counters."""
 
     CTA_COUNTERS_PACKETS = 1
@@ -178,7 +177,7 @@ class CtaCounters(IntEnum):
     CTA_COUNTERS_PAD = 5
 
 
-class CtaTimestamp(IntEnum):
+class CtaTimestamp:
     """enum ctattr_tstamp."""
 
     CTA_TIMESTAMP_START = 1
@@ -186,7 +185,7 @@ class CtaTimestamp(IntEnum):
     CTA_TIMESTAMP_PAD = 3
 
 
-class CtaNat(IntEnum):
+class CtaNat:
     """enum ctattr_nat; only ever sent to the kernel."""
 
     CTA_NAT_V4_MINIP = 1
@@ -196,14 +195,14 @@ class CtaNat(IntEnum):
     CTA_NAT_V6_MAXIP = 5
 
 
-class CtaProtonat(IntEnum):
+class CtaProtonat:
     """enum ctattr_protonat."""
 
     CTA_PROTONAT_PORT_MIN = 1
     CTA_PROTONAT_PORT_MAX = 2
 
 
-class CtaSeqadj(IntEnum):
+class CtaSeqadj:
     """enum ctattr_seqadj."""
 
     CTA_SEQADJ_CORRECTION_POS = 1
@@ -211,7 +210,7 @@ class CtaSeqadj(IntEnum):
     CTA_SEQADJ_OFFSET_AFTER = 3
 
 
-class CtaSynproxy(IntEnum):
+class CtaSynproxy:
     """enum ctattr_synproxy."""
 
     CTA_SYNPROXY_ISN = 1
@@ -219,27 +218,27 @@ class CtaSynproxy(IntEnum):
     CTA_SYNPROXY_TSOFF = 3
 
 
-class CtaHelp(IntEnum):
+class CtaHelp:
     """enum ctattr_help."""
 
     CTA_HELP_NAME = 1
     CTA_HELP_INFO = 2
 
 
-class CtaSecctx(IntEnum):
+class CtaSecctx:
     """enum ctattr_secctx."""
 
     CTA_SECCTX_NAME = 1
 
 
-class CtaFilter(IntEnum):
+class CtaFilter:
     """enum ctattr_filter."""
 
     CTA_FILTER_ORIG_FLAGS = 1
     CTA_FILTER_REPLY_FLAGS = 2
 
 
-class FilterFlag(IntFlag):
+class FilterFlag:
     """CTA_FILTER_F_*, net/netfilter/nf_conntrack_netlink.c."""
 
     IP_SRC = 1 << 0
@@ -250,7 +249,7 @@ class FilterFlag(IntFlag):
     PROTO_DST_PORT = 1 << 5
 
 
-class CtaStats(IntEnum):
+class CtaStats:
     """enum ctattr_stats_cpu; gaps are counters the kernel no longer has."""
 
     CTA_STATS_SEARCHED = 1
@@ -270,14 +269,14 @@ class CtaStats(IntEnum):
     CTA_STATS_CHAIN_TOOLONG = 15
 
 
-class CtaStatsGlobal(IntEnum):
+class CtaStatsGlobal:
     """enum ctattr_stats_global."""
 
     CTA_STATS_GLOBAL_ENTRIES = 1
     CTA_STATS_GLOBAL_MAX_ENTRIES = 2
 
 
-class Status(IntFlag):
+class Status:
     """enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h."""
 
     EXPECTED = 1 << 0
@@ -381,6 +380,11 @@ ICMP_REPLY_TYPE = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
 ICMPV6_REPLY_TYPE = {128: 129, 129: 128, 139: 140, 140: 139}
 
 
+def names(enum: type) -> dict[int, str]:
+    """The members of one of the classes here: value to name."""
+    return {value: name for name, value in vars(enum).items() if name[0] != "_"}
+
+
 def protocol_name(number: int) -> str:
     """Name of an IP protocol number; an unknown one is its number."""
     return PROTOCOLS.get(number, str(number))
@@ -388,7 +392,8 @@ def protocol_name(number: int) -> str:
 
 def status_names(bits: int) -> list[str]:
     """Names of the set bits; a bit this version does not know is ``BIT<n>``."""
-    return [Status(1 << n).name or f"BIT{n}" for n in range(32) if bits >> n & 1]
+    known = names(Status)
+    return [known.get(1 << n, f"BIT{n}") for n in range(32) if bits >> n & 1]
 
 
 def state_name(states: tuple[str, ...], value: int) -> str:

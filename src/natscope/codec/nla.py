@@ -7,22 +7,27 @@ is known from the schema, not from NLA_F_NESTED, which old senders leave out.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from natscope import uapi
 from natscope.errors import DecodeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Bytes = bytes | bytearray | memoryview
 HEADER = struct.Struct("=HH")  # struct nlattr
 
 
-class Attribute(NamedTuple):
+class Attribute:
     """One attribute: its type without flag bits, its payload's extent."""
 
-    type: int
-    start: int
-    end: int
+    __slots__ = ("end", "start", "type")
+
+    def __init__(self, kind: int, start: int, end: int) -> None:
+        self.type = kind
+        self.start = start
+        self.end = end
 
 
 def walk(

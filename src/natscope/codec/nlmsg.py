@@ -7,12 +7,14 @@ Sans-IO.  Headers are in the host's byte order and every message starts on a
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from natscope import uapi
 from natscope.codec import nla
 from natscope.errors import DecodeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Bytes = bytes | bytearray | memoryview
 
@@ -22,16 +24,20 @@ ATTRIBUTES_AT = HEADER.size + NFGENMSG.size
 """Offset of the first attribute of a netfilter message."""
 
 
-@dataclass(frozen=True, slots=True)
 class Message:
     """One netlink message: its header and where it lies in its buffer."""
 
-    type: int
-    flags: int
-    seq: int
-    portid: int
-    start: int
-    end: int
+    __slots__ = ("end", "flags", "portid", "seq", "start", "type")
+
+    def __init__(
+        self, kind: int, flags: int, seq: int, portid: int, start: int, end: int
+    ) -> None:
+        self.type = kind
+        self.flags = flags
+        self.seq = seq
+        self.portid = portid
+        self.start = start
+        self.end = end
 
     @property
     def payload_at(self) -> int:
@@ -39,7 +45,6 @@ class Message:
         return self.start + HEADER.size
 
 
-@dataclass(frozen=True, slots=True)
 class Ack:
     """The kernel's verdict on a request: errno 0 is success.
 
@@ -47,9 +52,14 @@ class Ack:
     words and the byte of the request they are about.
     """
 
-    errno: int
-    extack: str | None = None
-    offset: int | None = None
+    __slots__ = ("errno", "extack", "offset")
+
+    def __init__(
+        self, errno: int, extack: str | None = None, offset: int | None = None
+    ) -> None:
+        self.errno = errno
+        self.extack = extack
+        self.offset = offset
 
 
 def align(length: int) -> int:

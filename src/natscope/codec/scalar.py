@@ -1,6 +1,6 @@
-"""The reference decoder: one conntrack message to one Flow.  Clear, not fast.
+"""The reference decoder: one conntrack message to its cells, or to a Flow.
 
-Used for single replies and as the oracle of ``vector``.  Any bytes give a Flow
+Used for single replies and as the oracle of ``vector``.  Any bytes give a flow
 or a DecodeError, nothing else; an attribute given twice counts the last time,
 as nla_parse() has it.
 """
@@ -8,8 +8,6 @@ as nla_parse() has it.
 from __future__ import annotations
 
 import sys
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 from natscope.codec import nla, nlmsg
 from natscope.codec.schema import (
@@ -26,14 +24,22 @@ from natscope.codec.schema import (
     address_family,
 )
 from natscope.errors import DecodeError
-from natscope.model.flow import Flow, Unknown
-from natscope.model.tuples import FlowTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from natscope.model.flow import Flow
+
+    Cells = dict[str, Any]
+    """One flow, column name to value: addresses packed, numbers as int, texts
+    as str; ``extra`` as (path, payload) pairs.  What was not told is not there."""
 
 _TUPLE_FIELDS = ("sport", "dport", "icmp_type", "icmp_code", "icmp_id", "zone")
 
 
-def decode_flow(message: nlmsg.Bytes) -> Flow:
-    """Decode one whole netlink message that describes a flow.
+def decode_cells(message: nlmsg.Bytes) -> Cells:
+    """Decode one whole netlink message that describes a flow, lightly.
 
     Raises:
         DecodeError: with the attribute path and the byte offset.
@@ -43,7 +49,40 @@ def decode_flow(message: nlmsg.Bytes) -> Flow:
         raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
     reading = _Reading(message)
     reading.walk(FLOW, nlmsg.ATTRIBUTES_AT, len(message), ())
-    return reading.flow()
+    return reading.cells()
+
+
+def decode_flow(message: nlmsg.Bytes) -> Flow:
+    """Decode one whole netlink message that describes a flow.
+
+    Raises:
+        DecodeError: with the attribute path and the byte offset.
+    """
+    return flow_of(decode_cells(message))
+
+
+def flow_of(cells: Cells) -> Flow:
+    """The record of a flow's cells."""
+    from ipaddress import ip_address
+
+    from natscope.model.flow import Flow, Unknown
+    from natscope.model.tuples import FlowTuple
+
+    rest = dict(cells)
+
+    def end(side: str) -> FlowTuple:
+        return FlowTuple(
+            src=ip_address(rest.pop(f"{side}_src")),
+            dst=ip_address(rest.pop(f"{side}_dst")),
+            proto=rest.pop("proto" if side == "orig" else f"{side}_proto"),
+            **{field: rest.pop(f"{side}_{field}", None) for field in _TUPLE_FIELDS},
+        )
+
+    orig, reply = end("orig"), end("reply")
+    master = end("master") if "master_src" in rest else None
+    extra = tuple(Unknown(*pair) for pair in rest.pop("extra", ()))
+    del rest["family"]
+    return Flow(orig, reply, master, extra=extra or None, **rest)
 
 
 class _Reading:
@@ -51,9 +90,9 @@ class _Reading:
 
     def __init__(self, message: nlmsg.Bytes) -> None:
         self.message = message
-        self.values: dict[str, Any] = {}
+        self.values: Cells = {}
         self.kinds: dict[str, str] = {}
-        self.extra: list[Unknown] = []
+        self.extra: list[tuple[str, bytes]] = []
 
     def walk(self, nest: Nest, start: int, end: int, path: tuple[str, ...]) -> None:
         for attribute in nla.walk(self.message, start, end, path or (nest.name,)):
@@ -69,40 +108,28 @@ class _Reading:
     ) -> None:
         payload = bytes(self.message[attribute.start : attribute.end])
         if leaf is None:
-            self.extra.append(Unknown(".".join(path), payload))
+            self.extra.append((".".join(path), payload))
             return
         size = SIZES.get(leaf.kind, len(payload))
         if len(payload) < size:
             reason = f"needs {size} bytes, has {len(payload)}"
             raise DecodeError(reason, path=path, offset=attribute.start)
         if len(payload) > size:
-            self.extra.append(Unknown(".".join(path), payload))
+            self.extra.append((".".join(path), payload))
         elif leaf.kind != PAD:
             self.values[leaf.column] = _value(leaf.kind, payload)
             self.kinds[leaf.column] = leaf.kind
 
-    def flow(self) -> Flow:
-        address_family(self.kinds, nlmsg.ATTRIBUTES_AT)
-        orig, reply = self.tuple("orig"), self.tuple("reply")
-        master = self.tuple("master") if "master_src" in self.values else None
-        extra = tuple(self.extra) or None
-        return Flow(orig, reply, master, extra=extra, **self.values)
-
-    def tuple(self, side: str) -> FlowTuple:
-        take = self.values.pop
-        return FlowTuple(
-            src=take(f"{side}_src"),
-            dst=take(f"{side}_dst"),
-            proto=take("proto" if side == "orig" else f"{side}_proto"),
-            **{field: take(f"{side}_{field}", None) for field in _TUPLE_FIELDS},
-        )
+    def cells(self) -> Cells:
+        self.values["family"] = address_family(self.kinds, nlmsg.ATTRIBUTES_AT)
+        if self.extra:
+            self.values["extra"] = tuple(self.extra)
+        return self.values
 
 
 def _value(kind: str, payload: bytes) -> Any:
-    if kind == IP4:
-        return IPv4Address(payload)
-    if kind == IP6:
-        return IPv6Address(payload)
+    if kind in (IP4, IP6):
+        return payload
     if kind == STRING:
         return payload.partition(b"\0")[0].decode("utf-8", "backslashreplace")
     if kind == LABELS:

@@ -8,10 +8,6 @@ model.flow.Unknown: newer kernels send more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
-
 from natscope import uapi
 from natscope.errors import DecodeError
 from natscope.uapi import (
@@ -34,7 +30,7 @@ from natscope.uapi import (
 U8, BE16, BE32, BE64, BE32S = "u8", "be16", "be32", "be64", "be32s"
 IP4, IP6, STRING, LABELS, PAD = "ip4", "ip6", "string", "labels", "pad"
 
-SIZES: Mapping[str, int] = {
+SIZES = {
     U8: 1,
     BE16: 2,
     BE32: 4,
@@ -47,51 +43,51 @@ SIZES: Mapping[str, int] = {
 """Payload bytes of each kind of leaf; strings and padding have any."""
 
 
-@dataclass(frozen=True, slots=True)
 class Leaf:
-    """An attribute with a value."""
+    """An attribute with a value: of which kind, for which column."""
 
-    name: str
-    kind: str
-    column: str = ""
+    __slots__ = ("column", "kind", "name")
+
+    def __init__(self, name: str, kind: str, column: str = "") -> None:
+        self.name = name
+        self.kind = kind
+        self.column = column
 
 
-@dataclass(frozen=True, slots=True)
 class Nest:
     """An attribute of attributes; ``names`` are those of the whole C enum."""
 
-    name: str
-    children: Mapping[int, Leaf | Nest]
-    names: type[IntEnum]
+    __slots__ = ("children", "name", "names")
+
+    def __init__(
+        self, name: str, children: dict[int, Leaf | Nest], names: dict[int, str]
+    ) -> None:
+        self.name = name
+        self.children = children
+        self.names = names
 
     def child_name(self, kind: int) -> str:
         """The kernel's name of a child, or its number."""
-        try:
-            return self.names(kind).name
-        except ValueError:
-            return str(kind)
+        return self.names.get(kind, str(kind))
 
 
-def _nest(
-    attribute: IntEnum,
-    names: type[IntEnum],
-    children: Mapping[IntEnum, tuple[str, str] | Nest],
-) -> Nest:
-    return Nest(attribute.name, _children(children), names)
+def _nest(name: str, enum: type, children: dict[int, tuple[str, str] | Nest]) -> Nest:
+    names = uapi.names(enum)
+    return Nest(name, _children(children, names), names)
 
 
 def _children(
-    children: Mapping[IntEnum, tuple[str, str] | Nest],
+    children: dict[int, tuple[str, str] | Nest], names: dict[int, str]
 ) -> dict[int, Leaf | Nest]:
     return {
-        int(key): child if isinstance(child, Nest) else Leaf(key.name, *child)
-        for key, child in children.items()
+        kind: child if isinstance(child, Nest) else Leaf(names[kind], *child)
+        for kind, child in children.items()
     }
 
 
-def _tuple(attribute: Cta, side: str) -> Nest:
+def _tuple(name: str, side: str) -> Nest:
     proto = "proto" if side == "orig" else f"{side}_proto"
-    l4: dict[IntEnum, tuple[str, str] | Nest] = {
+    l4: dict[int, tuple[str, str] | Nest] = {
         CtaProto.CTA_PROTO_NUM: (U8, proto),
         CtaProto.CTA_PROTO_SRC_PORT: (BE16, f"{side}_sport"),
         CtaProto.CTA_PROTO_DST_PORT: (BE16, f"{side}_dport"),
@@ -106,7 +102,7 @@ def _tuple(attribute: Cta, side: str) -> Nest:
             CtaProto.CTA_PROTO_ICMPV6_CODE: (U8, f"{side}_icmp_code"),
         }
     ip = _nest(
-        CtaTuple.CTA_TUPLE_IP,
+        "CTA_TUPLE_IP",
         CtaIp,
         {
             CtaIp.CTA_IP_V4_SRC: (IP4, f"{side}_src"),
@@ -116,19 +112,19 @@ def _tuple(attribute: Cta, side: str) -> Nest:
         },
     )
     return _nest(
-        attribute,
+        name,
         CtaTuple,
         {
             CtaTuple.CTA_TUPLE_IP: ip,
-            CtaTuple.CTA_TUPLE_PROTO: _nest(CtaTuple.CTA_TUPLE_PROTO, CtaProto, l4),
+            CtaTuple.CTA_TUPLE_PROTO: _nest("CTA_TUPLE_PROTO", CtaProto, l4),
             CtaTuple.CTA_TUPLE_ZONE: (BE16, f"{side}_zone"),
         },
     )
 
 
-def _counters(attribute: Cta, side: str) -> Nest:
+def _counters(name: str, side: str) -> Nest:
     return _nest(
-        attribute,
+        name,
         CtaCounters,
         {
             CtaCounters.CTA_COUNTERS_PACKETS: (BE64, f"{side}_packets"),
@@ -138,9 +134,9 @@ def _counters(attribute: Cta, side: str) -> Nest:
     )
 
 
-def _seqadj(attribute: Cta, side: str) -> Nest:
+def _seqadj(name: str, side: str) -> Nest:
     return _nest(
-        attribute,
+        name,
         CtaSeqadj,
         {
             CtaSeqadj.CTA_SEQADJ_CORRECTION_POS: (BE32, f"seqadj_{side}_pos"),
@@ -151,11 +147,11 @@ def _seqadj(attribute: Cta, side: str) -> Nest:
 
 
 _PROTOINFO = _nest(
-    Cta.CTA_PROTOINFO,
+    "CTA_PROTOINFO",
     CtaProtoinfo,
     {
         CtaProtoinfo.CTA_PROTOINFO_TCP: _nest(
-            CtaProtoinfo.CTA_PROTOINFO_TCP,
+            "CTA_PROTOINFO_TCP",
             CtaTcp,
             {
                 CtaTcp.CTA_PROTOINFO_TCP_STATE: (U8, "tcp_state"),
@@ -166,7 +162,7 @@ _PROTOINFO = _nest(
             },
         ),
         CtaProtoinfo.CTA_PROTOINFO_DCCP: _nest(
-            CtaProtoinfo.CTA_PROTOINFO_DCCP,
+            "CTA_PROTOINFO_DCCP",
             CtaDccp,
             {
                 CtaDccp.CTA_PROTOINFO_DCCP_STATE: (U8, "dccp_state"),
@@ -176,7 +172,7 @@ _PROTOINFO = _nest(
             },
         ),
         CtaProtoinfo.CTA_PROTOINFO_SCTP: _nest(
-            CtaProtoinfo.CTA_PROTOINFO_SCTP,
+            "CTA_PROTOINFO_SCTP",
             CtaSctp,
             {
                 CtaSctp.CTA_PROTOINFO_SCTP_STATE: (U8, "sctp_state"),
@@ -187,30 +183,30 @@ _PROTOINFO = _nest(
     },
 )
 
-_FLOW: dict[IntEnum, tuple[str, str] | Nest] = {
-    Cta.CTA_TUPLE_ORIG: _tuple(Cta.CTA_TUPLE_ORIG, "orig"),
-    Cta.CTA_TUPLE_REPLY: _tuple(Cta.CTA_TUPLE_REPLY, "reply"),
-    Cta.CTA_TUPLE_MASTER: _tuple(Cta.CTA_TUPLE_MASTER, "master"),
+_FLOW: dict[int, tuple[str, str] | Nest] = {
+    Cta.CTA_TUPLE_ORIG: _tuple("CTA_TUPLE_ORIG", "orig"),
+    Cta.CTA_TUPLE_REPLY: _tuple("CTA_TUPLE_REPLY", "reply"),
+    Cta.CTA_TUPLE_MASTER: _tuple("CTA_TUPLE_MASTER", "master"),
     Cta.CTA_STATUS: (BE32, "status"),
     Cta.CTA_PROTOINFO: _PROTOINFO,
     Cta.CTA_HELP: _nest(
-        Cta.CTA_HELP, CtaHelp, {CtaHelp.CTA_HELP_NAME: (STRING, "helper")}
+        "CTA_HELP", CtaHelp, {CtaHelp.CTA_HELP_NAME: (STRING, "helper")}
     ),
     Cta.CTA_TIMEOUT: (BE32, "timeout"),
     Cta.CTA_MARK: (BE32, "mark"),
-    Cta.CTA_COUNTERS_ORIG: _counters(Cta.CTA_COUNTERS_ORIG, "orig"),
-    Cta.CTA_COUNTERS_REPLY: _counters(Cta.CTA_COUNTERS_REPLY, "reply"),
+    Cta.CTA_COUNTERS_ORIG: _counters("CTA_COUNTERS_ORIG", "orig"),
+    Cta.CTA_COUNTERS_REPLY: _counters("CTA_COUNTERS_REPLY", "reply"),
     Cta.CTA_USE: (BE32, "use"),
     Cta.CTA_ID: (BE32, "id"),
-    Cta.CTA_SEQ_ADJ_ORIG: _seqadj(Cta.CTA_SEQ_ADJ_ORIG, "orig"),
-    Cta.CTA_SEQ_ADJ_REPLY: _seqadj(Cta.CTA_SEQ_ADJ_REPLY, "reply"),
+    Cta.CTA_SEQ_ADJ_ORIG: _seqadj("CTA_SEQ_ADJ_ORIG", "orig"),
+    Cta.CTA_SEQ_ADJ_REPLY: _seqadj("CTA_SEQ_ADJ_REPLY", "reply"),
     Cta.CTA_SECMARK: (BE32, "secmark"),
     Cta.CTA_ZONE: (BE16, "zone"),
     Cta.CTA_SECCTX: _nest(
-        Cta.CTA_SECCTX, CtaSecctx, {CtaSecctx.CTA_SECCTX_NAME: (STRING, "secctx")}
+        "CTA_SECCTX", CtaSecctx, {CtaSecctx.CTA_SECCTX_NAME: (STRING, "secctx")}
     ),
     Cta.CTA_TIMESTAMP: _nest(
-        Cta.CTA_TIMESTAMP,
+        "CTA_TIMESTAMP",
         CtaTimestamp,
         {
             CtaTimestamp.CTA_TIMESTAMP_START: (BE64, "start_ns"),
@@ -220,7 +216,7 @@ _FLOW: dict[IntEnum, tuple[str, str] | Nest] = {
     ),
     Cta.CTA_LABELS: (LABELS, "labels"),
     Cta.CTA_SYNPROXY: _nest(
-        Cta.CTA_SYNPROXY,
+        "CTA_SYNPROXY",
         CtaSynproxy,
         {
             CtaSynproxy.CTA_SYNPROXY_ISN: (BE32, "synproxy_isn"),
@@ -231,11 +227,11 @@ _FLOW: dict[IntEnum, tuple[str, str] | Nest] = {
     Cta.CTA_TIMESTAMP_EVENT: (BE64, "event_ns"),
 }
 
-FLOW = Nest("flow", _children(_FLOW), Cta)
+FLOW = _nest("flow", Cta, _FLOW)
 """Root of the tree: the attributes of an IPCTNL_MSG_CT_NEW message."""
 
 
-def address_family(kinds: Mapping[str, str], attributes_at: int) -> int:
+def address_family(kinds: dict[str, str], attributes_at: int) -> int:
     """The family of a flow, from the leaf kind each column was read from.
 
     Raises:
@@ -257,11 +253,8 @@ def address_family(kinds: Mapping[str, str], attributes_at: int) -> int:
     return uapi.AF_INET if family == IP4 else uapi.AF_INET6
 
 
-_SIDES = tuple(
-    (side, attribute.name)
-    for side, attribute in (
-        ("orig", Cta.CTA_TUPLE_ORIG),
-        ("reply", Cta.CTA_TUPLE_REPLY),
-        ("master", Cta.CTA_TUPLE_MASTER),
-    )
+_SIDES = (
+    ("orig", "CTA_TUPLE_ORIG"),
+    ("reply", "CTA_TUPLE_REPLY"),
+    ("master", "CTA_TUPLE_MASTER"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.errors import DecodeError
 from natscope.uapi import CtaStats, CtaStatsGlobal
@@ -66,7 +67,5 @@ def _be32(message: bytes, attribute: nla.Attribute) -> int:
 def _name(kind: int) -> str:
     if kind == CtaStats.CTA_STATS_CHAIN_TOOLONG:
         return "chaintoolong"  # as conntrack(8) prints it
-    try:
-        return CtaStats(kind).name[_PREFIX:].lower()
-    except ValueError:
-        return f"unknown{kind}"
+    name = uapi.names(CtaStats).get(kind)
+    return f"unknown{kind}" if name is None else name[_PREFIX:].lower()

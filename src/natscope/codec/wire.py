@@ -61,6 +61,7 @@ def _type_name(kind: int) -> str:
     if kind in _CONTROL:
         return _CONTROL[kind]
     subsystem, command = divmod(kind, 256)
-    if subsystem == uapi.NFNL_SUBSYS_CTNETLINK and command in list(uapi.CtMsg):
-        return f"IPCTNL_MSG_CT_{uapi.CtMsg(command).name}"
+    names = uapi.names(uapi.CtMsg)
+    if subsystem == uapi.NFNL_SUBSYS_CTNETLINK and command in names:
+        return f"IPCTNL_MSG_CT_{names[command]}"
     return f"type {kind:#x}"

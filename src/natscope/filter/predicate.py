@@ -204,7 +204,7 @@ def _in_state(flow: Flow, names: tuple[str, ...]) -> bool:
     return False
 
 
-def _may(flow: Flow, bit: uapi.Status) -> bool:
+def _may(flow: Flow, bit: int) -> bool:
     """Whether the kernel translates here, or the source does not tell."""
     return not flow.knows_status(bit) or bool((flow.status or 0) & bit)
 

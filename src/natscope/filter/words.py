@@ -211,11 +211,12 @@ def _status() -> Iterator[Word]:
     )
     for bit, meaning in _STATUS_MEANING.items():
         # "helper" is the helper's name
-        name = "helper-bit" if bit is uapi.Status.HELPER else (bit.name or "").lower()
+        (told,) = uapi.status_names(bit)
+        name = "helper-bit" if bit == uapi.Status.HELPER else told.lower()
         aliases = _STATUS_ALIASES.get(bit, ())
-        term = Status((Bits(int(bit), int(bit)),))
+        term = Status((Bits(bit, bit),))
         yield Word(name, STATUS, meaning, aliases=aliases, term=term)
-    unreplied = Status((Bits(0, int(uapi.Status.SEEN_REPLY)),))
+    unreplied = Status((Bits(0, uapi.Status.SEEN_REPLY),))
     yield Word("unreplied", STATUS, "no packet seen in reply", term=unreplied)
 
 

@@ -44,6 +44,7 @@ BY_PROTOCOL = {
 }
 """Protocols with one timeout; all others have ``generic_timeout``."""
 
+STREAM_BITS = (uapi.Status.SEEN_REPLY, uapi.Status.ASSURED)
 STREAM = uapi.Status.SEEN_REPLY | uapi.Status.ASSURED
 
 
@@ -88,7 +89,7 @@ def _sysctl(flow: Flow) -> str | None:
             return None
         return prefix + states[state].lower()
     if flow.proto in BY_STREAM:
-        if not all(flow.knows_status(bit) for bit in STREAM):
+        if not all(flow.knows_status(bit) for bit in STREAM_BITS):
             return None
         once, stream = BY_STREAM[flow.proto]
         return stream if (flow.status or 0) & STREAM == STREAM else once

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.model.evidence import Interface
-from natscope.sources.nlsocket import NetlinkSocket, Wire
+from natscope.sources.nlsocket import NetlinkSocket
 
 if TYPE_CHECKING:
     from natscope.model.tuples import Address
+    from natscope.sources.nlsocket import Wire
 
 SYSCTLS = Path("/proc/sys/net/netfilter")
 _PREFIX = "nf_conntrack_"

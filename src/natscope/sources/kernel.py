@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope import uapi
-from natscope.codec import encode, stats
+from natscope.codec import encode, request, stats
 from natscope.errors import (
     DecodeError,
     KernelError,
@@ -27,11 +27,13 @@ from natscope.model.prefilter import KernelFilter
 from natscope.sources import box
 from natscope.sources.base import Pieces, understood
 from natscope.sources.netns import Namespace, named_namespaces, open_namespace
-from natscope.sources.nlsocket import Datagrams, NetlinkSocket, Wire
+from natscope.sources.nlsocket import NetlinkSocket
 
 if TYPE_CHECKING:
     from natscope.codec.vector import Decoder
     from natscope.filter import Filter
+    from natscope.sources.nlsocket import Wire
+    from natscope.sources.receiver import Datagrams
     from natscope.table.flowtable import FlowTable
 
 _CT_NEW = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.NEW
@@ -113,18 +115,16 @@ class Kernel(Pieces):
     def count(self) -> tuple[int, int | None]:
         """Entries in the table, and the limit (None on kernels before 5.9)."""
         with self._socket() as sock:
-            request = encode.simple_request(uapi.CtMsg.GET_STATS, seq=sock.next_seq())
-            (answer,) = sock.ask(request, "reading the entry count")
+            asked = request.statistics(seq=sock.next_seq())
+            (answer,) = sock.ask(asked, "reading the entry count")
         entries, limit = stats.decode_global_stats(answer)
         return entries or 0, limit
 
     def cpu_stats(self) -> list[stats.CpuStats]:
         """The counters of every CPU, IPCTNL_MSG_CT_GET_STATS_CPU."""
         with self._socket() as sock:
-            request = encode.simple_request(
-                uapi.CtMsg.GET_STATS_CPU, seq=sock.next_seq(), dump=True
-            )
-            answers = sock.ask(request, "reading the per-CPU counters")
+            asked = request.statistics_by_cpu(seq=sock.next_seq())
+            answers = sock.ask(asked, "reading the per-CPU counters")
         return [stats.decode_cpu_stats(answer) for answer in answers]
 
     def _inside(self) -> AbstractContextManager[None]:
@@ -146,9 +146,9 @@ class Kernel(Pieces):
 
     def _dump_with(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
         with self._socket() as sock:
-            request = encode.dump_request(prefilter, seq=sock.next_seq())
+            asked = encode.dump_request(prefilter, seq=sock.next_seq())
             # the receiver must be done with the socket before it is closed
-            with closing(sock.dump(request, DUMP)) as buffers:
+            with closing(sock.dump(asked, DUMP)) as buffers:
                 next(buffers)
                 from natscope.codec.vector import Decoder  # while the kernel works
 

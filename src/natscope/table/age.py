@@ -7,7 +7,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope import uapi
 from natscope.model.age import (
     BY_PROTOCOL,
     BY_STATE,
@@ -103,6 +102,6 @@ def _stream(table: FlowTable, evidence: Evidence, configured: Seconds) -> None:
         configured[rows] = np.where(streaming[rows], stream, once)
 
 
-def _bits(table: FlowTable, bits: uapi.Status) -> NDArray[np.uint32]:
+def _bits(table: FlowTable, bits: int) -> NDArray[np.uint32]:
     found: NDArray[np.uint32] = table["status"] & np.uint32(bits)
     return found

@@ -121,15 +121,20 @@ class Bad:
 
 
 SHORT_MARK = nla.build(Cta.CTA_MARK, b"ab")
-V6_REPLY = flow_message(flow("fd00::1", "fd00::2", 6))[20:]
+V6_FLOW = encode_flow(flow("fd00::1", "fd00::2", 6))
+(V6_REPLY,) = (
+    nla.nest(found.type, V6_FLOW[found.start : found.end])
+    for found in nla.walk(V6_FLOW, 0, len(V6_FLOW), ())
+    if found.type == Cta.CTA_TUPLE_REPLY
+)
 BAD = [
     Bad("no tuple at all", b"", ("CTA_TUPLE_ORIG",), "orig_src is missing"),
     Bad("a short mark", encode_flow(TCP) + SHORT_MARK, ("CTA_MARK",), "needs 4 bytes, has 2"),
     Bad(
         "IPv6 answers IPv4",
-        encode_flow(replace(TCP, reply=flow("fd00::1", "fd00::2", 6).reply)),
+        encode_flow(TCP) + V6_REPLY,
         ("CTA_TUPLE_REPLY",),
-        "reply_src is missing",
+        "IPv4 and IPv6 in one flow",
     ),
     Bad(
         "a protocol number missing",

@@ -131,15 +131,18 @@ def _protocol(text: str) -> int:
     return number(text, U8, "protocol") if found is None else found
 
 
+_STATUS_BITS = {name: bit for bit, name in uapi.names(Status).items()}
+
+
 def _status(text: str) -> int:
     bits = 0
     for name in text.split(","):
         if name == "UNSET":
             continue
-        if name not in Status.__members__:
+        if name not in _STATUS_BITS:
             msg = f"status {name!r} is none"
             raise Unreadable(msg)
-        bits |= int(Status[name])
+        bits |= _STATUS_BITS[name]
     return bits
 
 

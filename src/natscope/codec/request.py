@@ -1,0 +1,233 @@
+"""Requests about one entry: get, delete, insert, update; and flush.
+
+Each is a layout filled with the cells of a flow; ``requests`` fills the same
+layouts with the columns of many.
+"""
+
+from __future__ import annotations
+
+from natscope import uapi
+from natscope.codec import nlmsg
+from natscope.codec.layout import Layout, Shape, Writer
+from natscope.codec.schema import BE16, BE32, FLOW, IP4, IP6, LABELS
+from natscope.uapi import Cta, CtaNat, CtaProtonat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from natscope.codec.scalar import Cells
+
+_NEW = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.NEW
+_GET = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.GET
+_ZERO = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.GET_CTRZERO
+_DELETE = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.DELETE
+
+_INSERTED = (
+    *(Cta.CTA_STATUS, Cta.CTA_TIMEOUT, Cta.CTA_PROTOINFO, Cta.CTA_MARK),
+    *(Cta.CTA_SEQ_ADJ_ORIG, Cta.CTA_SEQ_ADJ_REPLY, Cta.CTA_SYNPROXY),
+    *(Cta.CTA_ZONE, Cta.CTA_HELP, Cta.CTA_LABELS, Cta.CTA_TUPLE_MASTER),
+)
+"""What ctnetlink_create_conntrack() takes beside tuples and NAT."""
+_UPDATED = tuple(
+    kind for kind in _INSERTED if kind not in (Cta.CTA_ZONE, Cta.CTA_TUPLE_MASTER)
+)
+"""What ctnetlink_change_conntrack() takes; a master is EOPNOTSUPP."""
+
+SNAT_ADDRESS, SNAT_PORT = "snat_address", "snat_port"
+DNAT_ADDRESS, DNAT_PORT = "dnat_address", "dnat_port"
+"""Cells of an insert beside the columns: what the translation shall be."""
+MARK_MASK, LABELS_MASK = "mark_mask", "labels_mask"
+"""Cells of an update beside the columns: which bits to change, the others keep."""
+_KEEP = {"": ""}
+
+
+def get(cells: Cells, *, seq: int) -> bytes:
+    """Ask for the entry of a tuple, original or else reply, in its zone."""
+    return about(Shape.of(cells), _GET).fill(cells, seq)
+
+
+def zero(cells: Cells, *, seq: int) -> bytes:
+    """As ``get``, and set the entry's counters to zero in the same step."""
+    return about(Shape.of(cells), _ZERO).fill(cells, seq)
+
+
+def delete(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
+    """Delete the entry of a tuple; with an ``id``, only if it is still that one
+    (ctnetlink_del_conntrack: else ENOENT)."""
+    flags = uapi.NLM_F_ACK if ack else 0
+    return about(Shape.of(cells), _DELETE, flags).fill(cells, seq)
+
+
+def insert(cells: Cells, *, seq: int, replace: bool = False, ack: bool = True) -> bytes:
+    """Make an entry of an original and a reply tuple.
+
+    The reply tuple is that of an untranslated flow; the translation is asked
+    for by SNAT_ADDRESS, SNAT_PORT, DNAT_ADDRESS and DNAT_PORT: a translated
+    reply tuple alone would be stored but never applied to a packet.
+
+    Args:
+        cells: the flow; see :func:`untranslated`.
+        seq: sequence number.
+        replace: change the entry if there is one (no NLM_F_EXCL).
+        ack: ask for an acknowledgement.
+    """
+    flags = uapi.NLM_F_CREATE | (0 if replace else uapi.NLM_F_EXCL)
+    flags |= uapi.NLM_F_ACK if ack else 0
+    return insertion(Shape.of(cells), flags).fill(cells, seq)
+
+
+def update(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
+    """Change the entry of a tuple: every settable column of the cells is set.
+
+    With MARK_MASK the kernel computes the mark (ctnetlink_change_mark:
+    ``old & ~mask ^ mark``), with LABELS_MASK the labels' bits.
+    """
+    flags = uapi.NLM_F_ACK if ack else 0
+    return change(Shape.of(cells), flags).fill(cells, seq)
+
+
+def flush(*, seq: int, family: int = uapi.AF_UNSPEC) -> bytes:
+    """Delete every entry of a family, or all.
+
+    ctnetlink_del_conntrack() heeds the family only from nfgenmsg.version 1 on.
+    """
+    payload = nlmsg.NFGENMSG.pack(family, 1, 0)
+    return nlmsg.build(_DELETE, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK, seq, payload)
+
+
+def statistics(*, seq: int) -> bytes:
+    """Ask for the number of entries and their limit (IPCTNL_MSG_CT_GET_STATS)."""
+    kind = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.GET_STATS
+    return nlmsg.build(kind, uapi.NLM_F_REQUEST, seq, nlmsg.NFGENMSG.pack(0, 0, 0))
+
+
+def statistics_by_cpu(*, seq: int) -> bytes:
+    """Ask for the counters of every CPU (IPCTNL_MSG_CT_GET_STATS_CPU)."""
+    kind = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.GET_STATS_CPU
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP
+    return nlmsg.build(kind, flags, seq, nlmsg.NFGENMSG.pack(0, 0, 0))
+
+
+def untranslated(cells: Cells) -> Cells:
+    """A listed flow as cells for ``insert``: the reply's difference as NAT.
+
+    Status bits the kernel sets itself, or refuses, are left out.
+    """
+    found = dict(cells)
+    plain = reply_of(cells)
+    snat = [(f"reply_{name}", name) for name in ("dst", "dport", "icmp_id")]
+    dnat = [(f"reply_{name}", name) for name in ("src", "sport")]
+    changed = [(c, cells.get(c) != plain.get(c)) for c, _ in snat]
+    if any(differs for _, differs in changed):
+        found[SNAT_ADDRESS] = cells["reply_dst"]
+        port = cells.get("reply_dport", cells.get("reply_icmp_id"))
+        if port is not None:
+            found[SNAT_PORT] = port
+    if any(cells.get(c) != plain.get(c) for c, _ in dnat):
+        found[DNAT_ADDRESS] = cells["reply_src"]
+        if "reply_sport" in cells:
+            found[DNAT_PORT] = cells["reply_sport"]
+    found.update(plain)
+    found["status"] = cells.get("status", 0) & SETTABLE_STATUS | uapi.Status.CONFIRMED
+    return found
+
+
+SETTABLE_STATUS = (
+    uapi.Status.SEEN_REPLY | uapi.Status.ASSURED | uapi.Status.FIXED_TIMEOUT
+)
+"""The status bits a request can set (IPS_UNCHANGEABLE_MASK leaves them)."""
+
+
+def reply_of(cells: Cells) -> Cells:
+    """The reply tuple of an untranslated flow, as cells."""
+    reply: Cells = {"reply_proto": cells["proto"]}
+    turned = (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport"))
+    for mine, other in turned:
+        if f"orig_{other}" in cells:
+            reply[f"reply_{mine}"] = cells[f"orig_{other}"]
+    for same in ("icmp_id", "icmp_code"):
+        if f"orig_{same}" in cells:
+            reply[f"reply_{same}"] = cells[f"orig_{same}"]
+    if "orig_icmp_type" in cells:
+        v6 = cells["proto"] == uapi.IPPROTO_ICMPV6
+        types = uapi.ICMPV6_REPLY_TYPE if v6 else uapi.ICMP_REPLY_TYPE
+        asked = cells["orig_icmp_type"]
+        reply["reply_icmp_type"] = types.get(asked, asked)
+    return reply
+
+
+def about(shape: Shape, kind: int, flags: int = 0) -> Layout:
+    """The layout of a request about an entry: tuple, zone, and id on delete."""
+    writer = _begin(shape, kind, flags)
+    _key(writer, shape)
+    if kind == _DELETE and "id" in shape.columns:
+        writer.value(Cta.CTA_ID, BE32, "id")
+    return writer.layout()
+
+
+def deletion(shape: Shape) -> Layout:
+    """The layout of a delete without acknowledgement."""
+    return about(shape, _DELETE)
+
+
+def lookup(shape: Shape) -> Layout:
+    """The layout of a get."""
+    return about(shape, _GET)
+
+
+def insertion(shape: Shape, flags: int) -> Layout:
+    """The layout of an insert."""
+    writer = _begin(shape, _NEW, flags)
+    for kind in (Cta.CTA_TUPLE_ORIG, Cta.CTA_TUPLE_REPLY):
+        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+    _nat(writer, shape, Cta.CTA_NAT_SRC, SNAT_ADDRESS, SNAT_PORT)
+    _nat(writer, shape, Cta.CTA_NAT_DST, DNAT_ADDRESS, DNAT_PORT)
+    for kind in _INSERTED:
+        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+    return writer.layout()
+
+
+def change(shape: Shape, flags: int = 0) -> Layout:
+    """The layout of an update."""
+    writer = _begin(shape, _NEW, flags)
+    _key(writer, shape)
+    for kind in _UPDATED:
+        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+    if MARK_MASK in shape.columns:
+        writer.value(Cta.CTA_MARK_MASK, BE32, MARK_MASK)
+    if LABELS_MASK in shape.columns:
+        writer.value(Cta.CTA_LABELS_MASK, LABELS, LABELS_MASK)
+    return writer.layout()
+
+
+def _begin(shape: Shape, kind: int, flags: int) -> Writer:
+    header = nlmsg.HEADER.pack(0, kind, flags | uapi.NLM_F_REQUEST, 0, 0)
+    return Writer(header + nlmsg.NFGENMSG.pack(shape.family, 0, 0))
+
+
+def _key(writer: Writer, shape: Shape) -> None:
+    told = Cta.CTA_TUPLE_ORIG if "orig_src" in shape.columns else Cta.CTA_TUPLE_REPLY
+    for kind in (told, Cta.CTA_ZONE):
+        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+
+
+def _nat(writer: Writer, shape: Shape, kind: int, address: str, port: str) -> None:
+    """A translation to exactly one address and port, each if it is asked for."""
+    v4 = shape.family == uapi.AF_INET
+    bounds = (
+        (CtaNat.CTA_NAT_V4_MINIP, CtaNat.CTA_NAT_V4_MAXIP)
+        if v4
+        else (CtaNat.CTA_NAT_V6_MINIP, CtaNat.CTA_NAT_V6_MAXIP)
+    )
+
+    def ports() -> None:
+        writer.value(CtaProtonat.CTA_PROTONAT_PORT_MIN, BE16, port)
+        writer.value(CtaProtonat.CTA_PROTONAT_PORT_MAX, BE16, port)
+
+    def inside() -> None:
+        if address in shape.columns:
+            for bound in bounds:
+                writer.value(bound, IP4 if v4 else IP6, address)
+        if port in shape.columns:
+            writer.nest(CtaNat.CTA_NAT_PROTO, ports)
+
+    writer.nest(kind, inside)

@@ -60,6 +60,29 @@ def dump_request(
     ctnetlink_alloc_filter() and friends: mark and status with mask, zone,
     family, and parts of both tuples (CTA_FILTER, since 5.8).
     """
+    return nlmsg.build_netfilter(
+        uapi.NFNL_SUBSYS_CTNETLINK,
+        command,
+        uapi.NLM_F_DUMP,
+        seq,
+        prefilter.family,
+        b"".join(_filter_attributes(prefilter)),
+    )
+
+
+def flush_request(prefilter: KernelFilter, *, seq: int) -> bytes:
+    """Delete every entry the filter matches, in one request.
+
+    Filters are heeded since 6.12, families since nfgenmsg.version is 1; older
+    kernels delete more: see ``actions.probe``.
+    """
+    payload = nlmsg.NFGENMSG.pack(prefilter.family, 1, 0)
+    payload += b"".join(_filter_attributes(prefilter))
+    kind = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.DELETE
+    return nlmsg.build(kind, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK, seq, payload)
+
+
+def _filter_attributes(prefilter: KernelFilter) -> list[bytes]:
     attributes = []
     if prefilter.mark is not None:
         attributes.append(_be32(Cta.CTA_MARK, prefilter.mark))
@@ -70,14 +93,7 @@ def dump_request(
     if prefilter.zone is not None:
         attributes.append(nla.build(Cta.CTA_ZONE, prefilter.zone.to_bytes(2, "big")))
     attributes.extend(_tuple_filter(prefilter))
-    return nlmsg.build_netfilter(
-        uapi.NFNL_SUBSYS_CTNETLINK,
-        command,
-        uapi.NLM_F_DUMP,
-        seq,
-        prefilter.family,
-        b"".join(attributes),
-    )
+    return attributes
 
 
 def _tuple_filter(prefilter: KernelFilter) -> Iterator[bytes]:

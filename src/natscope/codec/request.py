@@ -128,7 +128,15 @@ def untranslated(cells: Cells) -> Cells:
             found[DNAT_PORT] = cells["reply_sport"]
     found.update(plain)
     found["status"] = cells.get("status", 0) & SETTABLE_STATUS | uapi.Status.CONFIRMED
+    for name in TCP_FLAGS:
+        if name in cells:
+            found[name] = cells[name] | ALL_TCP_FLAGS
     return found
+
+
+TCP_FLAGS = ("tcp_flags_orig", "tcp_flags_reply")
+ALL_TCP_FLAGS = 0xFF
+"""struct nf_ct_tcp_flags.mask: a dump has none, a request sets only its bits."""
 
 
 SETTABLE_STATUS = (

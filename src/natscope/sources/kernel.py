@@ -114,7 +114,7 @@ class Kernel(Pieces):
 
     def count(self) -> tuple[int, int | None]:
         """Entries in the table, and the limit (None on kernels before 5.9)."""
-        with self._socket() as sock:
+        with self.socket() as sock:
             asked = request.statistics(seq=sock.next_seq())
             (answer,) = sock.ask(asked, "reading the entry count")
         entries, limit = stats.decode_global_stats(answer)
@@ -122,7 +122,7 @@ class Kernel(Pieces):
 
     def cpu_stats(self) -> list[stats.CpuStats]:
         """The counters of every CPU, IPCTNL_MSG_CT_GET_STATS_CPU."""
-        with self._socket() as sock:
+        with self.socket() as sock:
             asked = request.statistics_by_cpu(seq=sock.next_seq())
             answers = sock.ask(asked, "reading the per-CPU counters")
         return [stats.decode_cpu_stats(answer) for answer in answers]
@@ -130,7 +130,8 @@ class Kernel(Pieces):
     def _inside(self) -> AbstractContextManager[None]:
         return nullcontext() if self._namespace is None else self._namespace.enter()
 
-    def _socket(self) -> closing[NetlinkSocket]:
+    def socket(self) -> closing[NetlinkSocket]:
+        """A netlink socket in the namespace, for changes; closed after ``with``."""
         return closing(NetlinkSocket(namespace=self._namespace, wire=self._wire))
 
     def dump(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
@@ -145,7 +146,7 @@ class Kernel(Pieces):
             yield from self._dump_with(KernelFilter())
 
     def _dump_with(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
-        with self._socket() as sock:
+        with self.socket() as sock:
             asked = encode.dump_request(prefilter, seq=sock.next_seq())
             # the receiver must be done with the socket before it is closed
             with closing(sock.dump(asked, DUMP)) as buffers:

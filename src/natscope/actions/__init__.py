@@ -1,0 +1,1 @@
+"""What changes the kernel: first a plan, then its execution, with a count."""

@@ -1,0 +1,80 @@
+"""One entry, named by its tuple and zone: the kernel finds it without a walk.
+
+Loads little, so that ``conntrack -G`` and the like answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from natscope.codec import request
+from natscope.codec.scalar import decode_cells
+from natscope.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from natscope.codec.scalar import Cells
+    from natscope.sources.nlsocket import NetlinkSocket
+
+
+def get(sock: NetlinkSocket, cells: Cells, *, zero: bool = False) -> Cells | None:
+    """The entry of an original or else reply tuple in its zone, None if none.
+
+    Args:
+        sock: of the namespace in question.
+        cells: ``orig_*`` or ``reply_*``, ``family``, ``proto``, and the zone.
+        zero: set its packet and byte counters to zero in the same step.
+
+    Raises:
+        KernelError: the kernel refused for another reason than its absence.
+    """
+    ask = request.zero if zero else request.get
+    try:
+        (answer,) = sock.ask(ask(cells, seq=sock.next_seq()), "looking up an entry")
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+    return decode_cells(answer)
+
+
+def delete(sock: NetlinkSocket, cells: Cells) -> bool:
+    """Delete an entry; false if there was none, or no longer that one.
+
+    With the ``id`` of a listing among the cells, a successor that took the same
+    tuple is left alone.
+
+    Raises:
+        KernelError: the kernel refused for another reason than its absence.
+    """
+    try:
+        sock.ask(request.delete(cells, seq=sock.next_seq()), "deleting an entry")
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return False
+    return True
+
+
+def insert(sock: NetlinkSocket, cells: Cells, *, replace: bool = False) -> None:
+    """Make an entry, or with ``replace`` change the one there is.
+
+    Args:
+        sock: of the namespace in question.
+        cells: as ``request.insert`` takes them.
+        replace: no error if there is such an entry.
+
+    Raises:
+        KernelError: EEXIST without ``replace``, and whatever else the kernel says.
+    """
+    asked = request.insert(cells, seq=sock.next_seq(), replace=replace)
+    sock.ask(asked, "inserting an entry")
+
+
+def update(sock: NetlinkSocket, cells: Cells) -> None:
+    """Change an entry to the settable columns among the cells.
+
+    Raises:
+        KernelError: ENOENT if there is none, and whatever else the kernel says.
+    """
+    sock.ask(request.update(cells, seq=sock.next_seq()), "changing an entry")

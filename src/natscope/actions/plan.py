@@ -1,0 +1,195 @@
+"""Plans: what a change will do, before it is done.
+
+A plan is made by reading; nothing is changed until ``run``.  What it holds is
+what it will touch: entries that come later are left alone, and one that went,
+or was replaced by a successor of the same tuple, is counted, not hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from natscope.actions import changes
+from natscope.actions.changes import Outcome, Progress, Settings
+from natscope.errors import NatscopeError
+from natscope.table.flowtable import FlowTable
+
+if TYPE_CHECKING:
+    from natscope.filter import Filter
+    from natscope.model.flow import Flow
+    from natscope.sources.kernel import Kernel
+
+DELETE, UPDATE, INSERT, FLUSH = "delete", "update", "insert", "flush"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change and the entries it concerns.
+
+    ``table`` holds the entries as they are now (of an insert, as they shall
+    be), so that it is also what an undo needs.
+    """
+
+    action: str
+    table: FlowTable
+    kernel: Kernel
+    settings: Settings | None = None
+    """What an update sets everywhere."""
+    columns: tuple[str, ...] = ()
+    """Columns an update without settings sets to each row's own value."""
+    replace: bool = False
+    """An insert changes the entries that are there."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def run(self, progress: Progress | None = None) -> Outcome:
+        """Make the change.
+
+        Entries that vanish meanwhile are counted; one refusal does not stop the
+        rest.
+
+        Raises:
+            KernelError: nothing can be changed at all (PermissionNeeded), or
+                answers were lost.
+        """
+        with self.kernel.socket() as sock:
+            if self.settings is not None:
+                return changes.update(
+                    sock, self.table, self.settings, progress=progress
+                )
+            if self.action == UPDATE:
+                return changes.set_columns(sock, self.table, self.columns, progress)
+            if self.action == INSERT:
+                return changes.insert(
+                    sock, self.table, replace=self.replace, progress=progress
+                )
+            return changes.delete(sock, self.table, progress)
+
+
+def delete(kernel: Kernel, filter: Filter | str) -> Plan:
+    """Delete the flows a filter matches; the same that a listing shows.
+
+    Raises:
+        NatscopeError: the filter is empty.
+        FilterError, KernelError: as for a listing.
+    """
+    return Plan(DELETE, kernel.table(_not_empty(filter)), kernel)
+
+
+def update(
+    kernel: Kernel,
+    filter: Filter | str,
+    values: Mapping[str, Any],
+    *,
+    mark_mask: int | None = None,
+    labels_mask: int | None = None,
+) -> Plan:
+    """Set columns of the flows a filter matches; those that have them are left out.
+
+    Args:
+        kernel: the table.
+        filter: which flows.
+        values: columns and what they shall be; see ``requests.SETTABLE``.
+        mark_mask: the bits of ``mark`` that change; the kernel does it, so that
+            no change made meanwhile is lost.
+        labels_mask: the bits of ``labels`` that change.
+
+    Raises:
+        NatscopeError: the filter is empty, or a column cannot be changed.
+        FilterError, KernelError: as for a listing.
+    """
+    settings = Settings(dict(values), mark_mask, labels_mask)
+    found = kernel.table(_not_empty(filter))
+    return Plan(UPDATE, found.mask(_differing(found, settings)), kernel, settings)
+
+
+def insert(
+    kernel: Kernel, flows: FlowTable | Iterable[Flow], *, replace: bool = False
+) -> Plan:
+    """Put flows into the table, translated as their tuples say.
+
+    What the kernel keeps to itself is not taken: counters, timestamps, ids.
+    Flows that expect others come before those they expect.
+    """
+    table = flows if isinstance(flows, FlowTable) else FlowTable.from_flows(flows)
+    expected = table.has("master_src")
+    if expected.any():
+        parts = (table.mask(~expected), table.mask(expected))
+        table = FlowTable.concat([part for part in parts if len(part)])
+    return Plan(INSERT, table, kernel, replace=replace)
+
+
+def flush(kernel: Kernel, family: int | None = None) -> Plan:
+    """Delete every flow, or every flow of an address family."""
+    table = kernel.table()
+    if family is not None:
+        table = table.mask(table["family"] == family)
+    return Plan(FLUSH, table, kernel)
+
+
+def undo(
+    kernel: Kernel, action: str, before: FlowTable, columns: tuple[str, ...] = ()
+) -> Plan:
+    """The plan that takes a change back, from what its plan held.
+
+    ``columns`` are those an update set.  Status bits stay: the kernel lets none
+    be cleared.
+
+    Raises:
+        NatscopeError: an action that is none.
+    """
+    if action in (DELETE, FLUSH):
+        return insert(kernel, before)
+    if action == INSERT:
+        return Plan(DELETE, before, kernel)
+    if action == UPDATE:
+        left = tuple(name for name in columns if name != "status")
+        return Plan(UPDATE, before, kernel, columns=left)
+    msg = f"{action!r} cannot be undone"
+    raise NatscopeError(msg)
+
+
+def _not_empty(filter: Filter | str) -> Filter | str:
+    if not str(filter).strip():
+        raise NatscopeError(
+            "no filter: that would be every flow",
+            hint="flush deletes everything, when asked by name",
+        )
+    return filter
+
+
+def _differing(table: FlowTable, settings: Settings) -> Any:
+    """Rows that the settings would change."""
+    import numpy as np
+
+    differs = np.zeros(len(table), np.bool_)
+    for name, value in settings.values.items():
+        column = table[name]
+        if name == "timeout":
+            differs[:] = True
+        elif name == "status":
+            differs |= column & np.uint32(value) != np.uint32(value)
+        elif name == "mark" and settings.mark_mask is not None:
+            mask = settings.mark_mask
+            after = column & np.uint32(~mask & 0xFFFF_FFFF) ^ np.uint32(value)
+            differs |= after != column
+        elif name == "labels":
+            differs |= _labels_differ(table, value, settings.labels_mask)
+        elif isinstance(value, str):
+            differs |= column != value.encode()
+        else:
+            differs |= column != value
+    return differs
+
+
+def _labels_differ(table: FlowTable, value: int, mask: int | None) -> Any:
+    import numpy as np
+
+    every = (1 << 128) - 1
+    mask = every if mask is None else mask
+    halves = [(n >> 64, n & (1 << 64) - 1) for n in (value & mask, mask)]
+    wanted, told = (np.array(half, np.uint64) for half in halves)
+    return ((table["labels"] & told) != wanted).any(axis=1)

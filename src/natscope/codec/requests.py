@@ -1,0 +1,241 @@
+"""Requests about many entries: the layouts of ``request`` filled with columns.
+
+Flows of one shape make one matrix, a message a row, so that a hundred thousand
+requests cost a few array operations.  The sequence number of a message is its
+row in the table (plus what the caller adds), so that what the kernel refuses
+can be told by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from natscope import uapi
+from natscope.codec import request
+from natscope.codec.layout import SEQ_AT, Layout, Shape, Slot
+from natscope.codec.schema import BE32S, IP4, IP6, LABELS
+from natscope.table.columns import BY_NAME, COLUMNS
+from natscope.table.flowtable import FlowTable
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+_ICMP = ("icmp_type", "icmp_code", "icmp_id")
+_TUPLE = ("src", "dst", "sport", "dport", *_ICMP, "zone")
+KEY = (*(f"orig_{name}" for name in _TUPLE), "zone")
+"""Columns that name an entry."""
+SETTABLE = (
+    *("status", "timeout", "mark", "helper", "labels"),
+    *("tcp_state", "tcp_wscale_orig", "tcp_wscale_reply"),
+    *("tcp_flags_orig", "tcp_flags_reply"),
+    *("sctp_state", "sctp_vtag_orig", "sctp_vtag_reply"),
+    *("dccp_state", "dccp_role", "dccp_handshake_seq"),
+    *(c.name for c in COLUMNS if c.name.startswith(("seqadj_", "synproxy_"))),
+)
+"""Columns the kernel takes at an insert, beside tuples, zone and master."""
+_MASTER = tuple(c.name for c in COLUMNS if c.name.startswith("master_"))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages of one length, one a row, and the table rows they are about."""
+
+    messages: NDArray[np.uint8]
+    rows: NDArray[np.intp]
+
+
+class Columns:
+    """Columns of a table under the names of cells, some computed."""
+
+    def __init__(self, table: FlowTable, names: tuple[str, ...]) -> None:
+        self.n = len(table)
+        self.family = table["family"]
+        self.proto = table["proto"]
+        self.values: dict[str, Array] = {"proto": table["proto"]}
+        self.has: dict[str, Mask] = {}
+        for name in names:
+            here = table.has(name)
+            if here.any():
+                self.values[name] = table[name]
+                self.has[name] = here
+
+    def put(self, name: str, values: Array, has: Mask) -> None:
+        """Set a column where ``has``; elsewhere it is absent."""
+        if has.any():
+            self.values[name] = values
+            self.has[name] = has
+        else:
+            self.values.pop(name, None)
+            self.has.pop(name, None)
+
+    def constant(self, name: str, value: Any) -> None:
+        """The same value in every row."""
+        column = BY_NAME.get(name)
+        if isinstance(value, str):
+            array: Array = np.full(self.n, value.encode())
+        elif name in ("labels", request.LABELS_MASK):
+            array = np.empty((self.n, 2), np.uint64)
+            array[:] = value >> 64, value & (1 << 64) - 1
+        else:
+            array = np.full(self.n, value, column.dtype if column else np.uint32)
+        self.put(name, array, np.ones(self.n, np.bool_))
+
+    def shapes(self) -> Iterator[tuple[Shape, NDArray[np.intp]]]:
+        """The distinct shapes, each with its rows."""
+        if self.n == 0:
+            return
+        key = (self.family == uapi.AF_INET6).astype(np.uint64)
+        key |= (self.proto == uapi.IPPROTO_ICMPV6).astype(np.uint64) << np.uint64(1)
+        for bit, name in enumerate(sorted(self.has), 2):
+            key |= self.has[name].astype(np.uint64) << np.uint64(bit)
+        _, first, group = np.unique(key, return_index=True, return_inverse=True)
+        for number, start in enumerate(first.tolist()):
+            rows = np.flatnonzero(group.ravel() == number)
+            yield from self._by_text(start, rows)
+
+    def _by_text(
+        self, start: int, rows: NDArray[np.intp]
+    ) -> Iterator[tuple[Shape, NDArray[np.intp]]]:
+        columns = {name for name, has in self.has.items() if has[start]} | {"proto"}
+        family, proto = int(self.family[start]), int(self.proto[start])
+        if "helper" not in columns:
+            yield Shape(family, proto, columns, {}), rows
+            return
+        names, of_row = np.unique(self.values["helper"][rows], return_inverse=True)
+        for number, name in enumerate(names.tolist()):
+            texts = {"helper": name.decode("utf-8", "surrogateescape")}
+            yield Shape(family, proto, columns, texts), rows[of_row.ravel() == number]
+
+
+def deletions(table: FlowTable, *, seq: int = 0) -> Iterator[Batch]:
+    """Delete each entry, if it still has its id."""
+    columns = Columns(table, (*KEY, "id"))
+    yield from _batches(columns, request.deletion, seq)
+
+
+def lookups(table: FlowTable, *, seq: int = 0) -> Iterator[Batch]:
+    """Ask for each entry."""
+    yield from _batches(Columns(table, KEY), request.lookup, seq)
+
+
+def updates(
+    table: FlowTable, columns: Columns, *, seq: int = 0, then_get: bool = False
+) -> Iterator[Batch]:
+    """Change each entry to what ``columns`` holds beside its key.
+
+    With ``then_get`` each is asked for in the same breath.
+    """
+    for name in KEY:
+        columns.put(name, table[name], table.has(name))
+
+    def both(shape: Shape) -> tuple[Layout, ...]:
+        changed = request.change(shape)
+        return (changed, request.lookup(shape)) if then_get else (changed,)
+
+    for shape, rows in columns.shapes():
+        parts = [_fill(layout, columns, rows, seq) for layout in both(shape)]
+        yield Batch(np.concatenate(parts, axis=1), rows)
+
+
+def insertions(
+    table: FlowTable, *, seq: int = 0, replace: bool = False
+) -> Iterator[Batch]:
+    """Put each flow into the table, translated as its tuples say."""
+    flags = uapi.NLM_F_CREATE | (0 if replace else uapi.NLM_F_EXCL)
+    columns = insertable(table)
+    yield from _batches(columns, lambda s: request.insertion(s, flags), seq)
+
+
+def insertable(table: FlowTable) -> Columns:
+    """A table as an insert takes it: see ``request.untranslated``, by column."""
+    columns = Columns(table, (*KEY, *SETTABLE, *_MASTER))
+    everywhere = np.ones(len(table), np.bool_)
+    nothing = np.zeros(len(table), np.bool_)
+    snat, dnat = nothing.copy(), nothing.copy()
+    for orig, reply, changed in _TURNED:
+        told = table.has(f"orig_{orig}")
+        values = table[f"orig_{orig}"]
+        differs = table[f"reply_{reply}"] != values
+        differs = differs.any(axis=1) if differs.ndim == 2 else differs
+        if changed is not None:
+            here = snat if changed == "s" else dnat
+            here |= differs & told & table.has(f"reply_{reply}")
+        columns.put(f"reply_{reply}", _reply_values(table, orig, values), told)
+    columns.put("reply_proto", table["proto"], everywhere)
+    columns.put(request.SNAT_ADDRESS, table["reply_dst"], snat)
+    columns.put(request.DNAT_ADDRESS, table["reply_src"], dnat)
+    icmp = table.has("reply_icmp_id")
+    port = np.where(icmp, table["reply_icmp_id"], table["reply_dport"])
+    columns.put(request.SNAT_PORT, port, snat & (icmp | table.has("reply_dport")))
+    has_port = table.has("reply_sport")
+    columns.put(request.DNAT_PORT, table["reply_sport"], dnat & has_port)
+    settable = np.uint32(request.SETTABLE_STATUS)
+    status = table["status"] & settable | np.uint32(uapi.Status.CONFIRMED)
+    columns.put("status", status, everywhere)
+    for name in request.TCP_FLAGS:
+        flags = table[name] | np.uint16(request.ALL_TCP_FLAGS)
+        columns.put(name, flags, table.has(name))
+    return columns
+
+
+_TURNED = (
+    ("src", "dst", "s"),
+    ("dst", "src", "d"),
+    ("sport", "dport", "s"),
+    ("dport", "sport", "d"),
+    ("icmp_id", "icmp_id", "s"),
+    ("icmp_code", "icmp_code", None),
+    ("icmp_type", "icmp_type", None),
+)
+"""Original end, its place in a reply, and which translation a change there is."""
+
+
+def _reply_values(table: FlowTable, orig: str, values: Array) -> Array:
+    if orig != "icmp_type":
+        return values
+    answers = np.tile(np.arange(256, dtype=np.uint8), (2, 1))
+    for row, pairs in enumerate((uapi.ICMP_REPLY_TYPE, uapi.ICMPV6_REPLY_TYPE)):
+        answers[row, list(pairs)] = list(pairs.values())
+    v6 = (table["proto"] == uapi.IPPROTO_ICMPV6).astype(np.intp)
+    answered: Array = answers[v6, values]
+    return answered
+
+
+def _batches(
+    columns: Columns, layout: Callable[[Shape], Layout], seq: int
+) -> Iterator[Batch]:
+    for shape, rows in columns.shapes():
+        yield Batch(_fill(layout(shape), columns, rows, seq), rows)
+
+
+def _fill(
+    layout: Layout, columns: Columns, rows: NDArray[np.intp], seq: int
+) -> NDArray[np.uint8]:
+    template = np.frombuffer(layout.template, np.uint8)
+    messages = np.tile(template, (len(rows), 1))
+    _place(messages, SEQ_AT, (rows + seq).astype(np.uint32))
+    for slot in layout.slots:
+        _place(messages, slot.at, _packed(slot, columns.values, rows))
+    return messages
+
+
+def _place(messages: NDArray[np.uint8], at: int, values: Array) -> None:
+    octets = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+    messages[:, at : at + octets.shape[1]] = octets
+
+
+def _packed(slot: Slot, values: Mapping[str, Array], rows: NDArray[np.intp]) -> Array:
+    chosen: Array = values[slot.column][rows]
+    if slot.kind == IP4:
+        return chosen[:, 1].astype(">u4")
+    if slot.kind == IP6:
+        return chosen.astype(">u8")
+    if slot.kind == LABELS:
+        return chosen[:, ::-1].astype("=u8")
+    sign = "i" if slot.kind == BE32S else "u"
+    return chosen.astype(f">{sign}{slot.size}")

@@ -1,0 +1,173 @@
+"""Changes to real tables: what is deleted, set and put back, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from ipaddress import ip_address
+
+import numpy as np
+import pytest
+
+import natscope
+from kernel import stock
+from natscope import uapi
+from natscope.actions import changes, entry, plan
+from natscope.actions.changes import Settings
+from natscope.codec import request
+from natscope.codec.encode import cells_of
+from natscope.errors import NatscopeError
+from natscope.model.flow import Flow
+from natscope.sources.kernel import Kernel
+from natscope.sources.netns import Namespace
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("netns")]
+
+_ADDRESSES = ip_address("10.0.0.2"), ip_address("198.51.100.9")
+GIVEN_BY_THE_KERNEL = {"id", "use", "start_ns", "timeout"} | {
+    f"{side}_{what}" for side in ("orig", "reply") for what in ("packets", "bytes")
+}
+
+
+def kept(flow: Flow) -> dict[str, object]:
+    """What an insert can bring back."""
+    return {
+        field.name: getattr(flow, field.name)
+        for field in fields(flow)
+        if field.name not in GIVEN_BY_THE_KERNEL
+    }
+
+
+def keyed(table: natscope.FlowTable) -> dict[object, dict[str, object]]:
+    return {(flow.orig, flow.zone): kept(flow) for flow in table}
+
+
+def test_what_is_deleted_is_what_was_listed() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    everything = len(kernel.table())
+    for text in ("udp", "tcp and dst port 443", "ip6 and snat", "zone 7", "proto 89"):
+        listed = keyed(kernel.table(text))
+        planned = plan.delete(kernel, text)
+        assert keyed(planned.table) == listed
+        before = keyed(kernel.table())
+        outcome = planned.run()
+        assert outcome.done == len(listed)
+        left = {key: flow for key, flow in before.items() if key not in listed}
+        assert keyed(kernel.table()) == left
+        everything -= len(listed)
+        assert kernel.count()[0] == everything
+
+
+def test_every_kind_of_flow_comes_back_as_it_was() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    before = kernel.table()
+    assert plan.flush(kernel).run().done == len(before)
+    assert kernel.count()[0] == 0
+    outcome = plan.insert(kernel, before).run()
+    assert (outcome.done, outcome.refused) == (len(before), {})
+    assert keyed(kernel.table()) == keyed(before)
+    again = plan.insert(kernel, before).run()
+    assert (again.done, len(again.present)) == (0, len(before))
+
+
+def test_one_at_a_time_is_the_same_as_many() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    before = kernel.table()
+    plan.flush(kernel).run()
+    with kernel.socket() as sock:
+        for flow in before:
+            entry.insert(sock, request.untranslated(cells_of(flow)))
+    assert keyed(kernel.table()) == keyed(before)
+    with kernel.socket() as sock:
+        for flow in kernel.table():
+            found = entry.get(sock, cells_of(flow))
+            assert found is not None
+            assert found["id"] == flow.id
+            assert entry.delete(sock, cells_of(flow))
+            assert not entry.delete(sock, cells_of(flow))
+            assert entry.get(sock, cells_of(flow)) is None
+    assert kernel.count()[0] == 0
+
+
+def test_a_successor_is_not_deleted_in_its_place() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    planned = plan.delete(kernel, "tcp")
+    aged = planned.table.with_column("id", planned.table["id"] ^ np.uint32(1))
+    outcome = replace(planned, table=aged).run()
+    assert outcome.done == 0
+    assert sorted(outcome.vanished) == list(range(len(aged)))
+    assert len(kernel.table("tcp")) == len(aged)
+
+
+def test_an_update_sets_marks_under_a_mask_in_every_zone() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    plan.update(kernel, "tcp or udp", {"mark": 0xAB00}).run()
+    planned = plan.update(kernel, "tcp or udp", {"mark": 0x12}, mark_mask=0xFF)
+    assert planned.run().done == len(planned) == len(kernel.table("tcp or udp"))
+    assert set(kernel.table("tcp or udp")["mark"].tolist()) == {0xAB12}
+    again = plan.update(kernel, "tcp or udp", {"mark": 0x12}, mark_mask=0xFF)
+    assert len(again) == 0
+
+
+def test_an_update_is_taken_back() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    before = keyed(kernel.table())
+    values = {"mark": 99, "timeout": 77, "tcp_state": 8}
+    planned = plan.update(kernel, "tcp", values)
+    assert planned.run().done == len(planned)
+    assert set(kernel.table("tcp")["tcp_state"].tolist()) == {8}
+    back = plan.undo(kernel, plan.UPDATE, planned.table, tuple(values))
+    assert back.run().done == len(planned)
+    assert keyed(kernel.table()) == before
+
+
+def test_status_bits_are_added_to_those_there_are() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    fixed = uapi.Status.FIXED_TIMEOUT
+    planned = plan.update(kernel, "tcp and snat", {"status": fixed})
+    outcome = planned.run()
+    assert outcome.refused == {}
+    after = kernel.table("tcp and snat")
+    assert (after["status"] & np.uint32(fixed)).all()
+    assert len(after) == len(planned)
+
+
+def test_what_the_kernel_refuses_is_told_by_row() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    table = kernel.table("tcp")
+    with kernel.socket() as sock:
+        outcome = changes.update(sock, table, Settings({"helper": "no-such"}))
+    assert outcome.done == 0
+    assert set(outcome.undone()) == set(range(len(table)))
+
+
+def test_nothing_is_changed_without_a_filter() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    for make in (lambda: plan.delete(kernel, " "), lambda: plan.update(kernel, "", {})):
+        with pytest.raises(NatscopeError, match="no filter"):
+            make()
+
+
+def test_a_helper_and_a_master_come_back(netns: Namespace) -> None:
+    kernel = Kernel()
+    ftp = natscope.FlowTuple(*_ADDRESSES, proto=6, sport=40000, dport=21)
+    data = natscope.FlowTuple(*_ADDRESSES, proto=6, sport=40001, dport=50000)
+    base = Flow(ftp, ftp.reversed(), status=6, timeout=500, tcp_state=3)
+    flows = [
+        replace(base, orig=data, reply=data.reversed(), master=ftp),
+        replace(base, helper="ftp"),
+    ]
+    outcome = plan.insert(kernel, flows).run()
+    assert (outcome.done, outcome.refused) == (2, {})
+    found = {flow.orig.dport: flow for flow in kernel.table()}
+    assert found[21].helper == "ftp"
+    assert found[50000].master == ftp
+    assert (found[50000].status or 0) & uapi.Status.EXPECTED

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from natscope.actions import changes
 from natscope.actions.changes import Outcome, Progress, Settings
+from natscope.actions.probe import flushes_exactly
+from natscope.codec.encode import flush_request
 from natscope.errors import NatscopeError
+from natscope.model.prefilter import KernelFilter
+from natscope.sources.base import understood
 from natscope.table.flowtable import FlowTable
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ class Plan:
     """Columns an update without settings sets to each row's own value."""
     replace: bool = False
     """An insert changes the entries that are there."""
+    at_once: KernelFilter | None = None
+    """The filter of a flush the kernel does by itself."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -56,6 +62,10 @@ class Plan:
                 answers were lost.
         """
         with self.kernel.socket() as sock:
+            if self.at_once is not None:
+                asked = flush_request(self.at_once, seq=sock.next_seq())
+                sock.ask(asked, "flushing the table")
+                return Outcome(done=len(self.table))
             if self.settings is not None:
                 return changes.update(
                     sock, self.table, self.settings, progress=progress
@@ -122,12 +132,19 @@ def insert(
     return Plan(INSERT, table, kernel, replace=replace)
 
 
-def flush(kernel: Kernel, family: int | None = None) -> Plan:
-    """Delete every flow, or every flow of an address family."""
-    table = kernel.table()
-    if family is not None:
-        table = table.mask(table["family"] == family)
-    return Plan(FLUSH, table, kernel)
+def flush(kernel: Kernel, filter: Filter | str = "") -> Plan:
+    """Delete every flow, or every flow a filter matches, those yet to come too.
+
+    One request, where this kernel is proved to heed such a filter exactly
+    (``actions.probe``); else entry by entry.
+    """
+    wanted = understood(filter)
+    if wanted is None or not str(filter).strip():
+        return Plan(FLUSH, kernel.table(), kernel, at_once=KernelFilter())
+    exact = wanted.exact_kernel()
+    if exact is not None and not flushes_exactly(exact):
+        exact = None
+    return Plan(FLUSH, kernel.table(wanted), kernel, at_once=exact)
 
 
 def undo(

@@ -53,6 +53,12 @@ class Filter:
 
         return kernel_filter(self.tree)
 
+    def exact_kernel(self) -> KernelFilter | None:
+        """What the kernel can match all by itself, None if it cannot."""
+        from natscope.filter.prefilter import exact_kernel_filter
+
+        return exact_kernel_filter(self.tree)
+
     def needs(self) -> frozenset[str]:
         """What the filter relies on that a source may lack.
 

@@ -57,6 +57,41 @@ def kernel_filter(tree: Tree) -> KernelFilter:
     )
 
 
+def exact_kernel_filter(tree: Tree) -> KernelFilter | None:
+    """The pre-filter where it means exactly what the tree does, else None.
+
+    Every part must be one the kernel compares by itself, and no two may speak
+    of the same thing.
+    """
+    parts = tree.parts if isinstance(tree, And) else (tree,)
+    found = kernel_filter(tree)
+    family = found.family or None
+    proto = _one(_single(parts, "proto"))
+    spoken: list[str] = []
+    for part in parts:
+        spoken += _spoken(part, family, proto)
+    whole = "" not in spoken and len(spoken) == len(set(spoken))
+    return found if whole else None
+
+
+def _spoken(part: Tree, family: int | None, proto: int | None) -> list[str]:
+    """What a part speaks of; an empty word if the kernel cannot tell it."""
+    match part:
+        case Number(("family" | "zone" | "mark") as name, (Span(low, high),)):
+            return [name if low is not None and low == high else ""]
+        case Number("proto", (Span(low, high),)) if family is not None:
+            return ["proto" if low is not None and low == high else ""]
+        case Number("mark", (Bits() as bits,)):
+            return ["mark" if bits.mask else ""]
+        case Status((bits,)):
+            return [f"status {bits.mask:x}" if bits.mask else ""]
+        case Hosts(Where((_,)), (_,)) | Ports(Where((_,)), (_,)) if family:
+            told = [f"{s} {field}" for s, field, _ in _wanted((part,), family, proto)]
+            both = isinstance(part, Hosts) and part.spots[0].number is not None
+            return told if len(told) == 1 + both else [""]
+    return [""]
+
+
 def _one(numbers: Iterator[int]) -> int | None:
     """The first; a filter that wants another as well matches nothing anyway."""
     return next(numbers, None)

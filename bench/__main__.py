@@ -15,13 +15,13 @@ import os
 import shutil
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from bench import conntrack
 from bench.fill import fill
+from bench.runs import command, paired, report, say, timed
 from natscope.codec.encode import dump_request
 from natscope.model.prefilter import KernelFilter
 from natscope.sources.kernel import Kernel
@@ -33,14 +33,8 @@ NATSCOPE = (sys.executable, "-m", "natscope")
 NETSTAT_NAT_MOST = 20_000
 """netstat-nat 1.4.10 is quadratic: 5 s at 20,000 flows, hours at a million."""
 PYROUTE2_MOST = 100_000
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a program: wall seconds and peak memory in MiB."""
-
-    seconds: float
-    mib: float
+CHANGED = 200_000
+"""Flows of the table that conntrack's commands are compared on."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     say(f"{os.uname().release}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}")
     with limit_at_least(2 * max(sizes)):
         walk = cold_start(options.runs)
+        conntrack.start_up(options.runs)
         seconds = {size: measure(size, options.runs) for size in sizes}
+        conntrack.measure(min(max(sizes), CHANGED), options.runs)
     small, large = min(sizes), max(sizes)
     if small != large:
         per_flow = {size: (took - walk) / size for size, took in seconds.items()}
@@ -146,82 +142,6 @@ def decode() -> None:
     with Kernel() as kernel:
         for _ in kernel.chunks():
             pass
-
-
-def timed(work: Callable[[], None]) -> Callable[[], Run]:
-    def run() -> Run:
-        start = time.perf_counter()
-        work()
-        return Run(time.perf_counter() - start, 0)
-
-    return run
-
-
-POLL_S = 0.002
-# An installed program has its bytecode beside it.
-_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-_NOWHERE = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
-
-
-def command(*words: str) -> Callable[[], Run]:
-    """A whole process, its output thrown away."""
-
-    def run() -> Run:
-        start = time.perf_counter()
-        pid = os.posix_spawnp(words[0], words, _ENVIRONMENT, file_actions=_NOWHERE)
-        peak, ended = 0.0, 0
-        while not ended:
-            peak = max(peak, peak_mib(pid))
-            time.sleep(POLL_S)
-            ended, status = os.waitpid(pid, os.WNOHANG)
-        if status != 0:
-            msg = f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}"
-            raise RuntimeError(msg)
-        return Run(time.perf_counter() - start, peak)
-
-    return run
-
-
-def peak_mib(pid: int) -> float:
-    """VmHWM; wait4's ru_maxrss would hold this process's own size as well."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    lines = (line.split() for line in status.splitlines())
-    return next((int(w[1]) / 1024 for w in lines if w[:1] == ["VmHWM:"]), 0.0)
-
-
-def paired(
-    runs: int, one: Callable[[], Run], other: Callable[[], Run]
-) -> tuple[list[Run], list[Run]]:
-    """Both in turn, after one run of each that does not count."""
-    one(), other()
-    pairs = [(one(), other()) for _ in range(runs)]
-    return [a for a, _ in pairs], [b for _, b in pairs]
-
-
-def report(
-    name: str, runs: list[Run], peer: str | None = None, theirs: list[Run] | None = None
-) -> None:
-    line = f"  {name:<26} {figures(runs)}"
-    if peer is not None and theirs is not None:
-        ratios = [a.seconds / b.seconds for a, b in zip(runs, theirs, strict=True)]
-        line += (
-            f"   {peer:<26} {figures(theirs)}   ratio {statistics.median(ratios):.2f}"
-        )
-    say(line)
-
-
-def figures(runs: list[Run]) -> str:
-    seconds = statistics.median(run.seconds for run in runs)
-    mib = max(run.mib for run in runs)
-    memory = f"{mib:5.0f} MiB" if mib else " " * 9
-    return f"{seconds:7.3f} s {memory}"
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ AF_INET6 = 10
 NETLINK_ROUTE = 0
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
+NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
@@ -42,6 +43,17 @@ SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 # linux/netfilter/nfnetlink.h
 NFNL_SUBSYS_CTNETLINK = 1
 NFNL_SUBSYS_CTNETLINK_EXP = 2
+
+class Group:
+    """enum nfnetlink_groups: what a socket may listen to."""
+
+    CONNTRACK_NEW = 1
+    CONNTRACK_UPDATE = 2
+    CONNTRACK_DESTROY = 3
+    CONNTRACK_EXP_NEW = 4
+    CONNTRACK_EXP_UPDATE = 5
+    CONNTRACK_EXP_DESTROY = 6
+
 
 # linux/rtnetlink.h, linux/if_addr.h, linux/neighbour.h
 RTM_NEWADDR = 20

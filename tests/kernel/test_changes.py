@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import natscope
-from kernel import stock
+from kernel import crowd, stock
 from natscope import uapi
 from natscope.actions import changes, entry, plan, probe
 from natscope.actions.changes import Settings
@@ -69,6 +69,27 @@ def test_every_kind_of_flow_comes_back_as_it_was() -> None:
     assert keyed(kernel.table()) == keyed(before)
     again = plan.insert(kernel, before).run()
     assert (again.done, len(again.present)) == (0, len(before))
+
+
+def test_replacing_changes_what_is_there() -> None:
+    stock.insert_all()
+    kernel = Kernel()
+    before = kernel.table()
+    values = {"mark": 77, "timeout": 4000}
+    plan.update(kernel, "tcp or udp", values).run()
+    outcome = plan.insert(kernel, before, replace=True).run()
+    assert (outcome.done, outcome.refused) == (len(before), {})
+    assert keyed(kernel.table()) == keyed(before)
+    assert kernel.table()["timeout"].max() <= before["timeout"].max()
+
+
+def test_a_crowd_comes_back_as_it_was() -> None:
+    crowd.insert(crowd.flows(7, 400))
+    kernel = Kernel()
+    before = kernel.table()
+    assert plan.flush(kernel).run().done == len(before) > 200
+    assert plan.insert(kernel, before).run().refused == {}
+    assert keyed(kernel.table()) == keyed(before)
 
 
 def test_one_at_a_time_is_the_same_as_many() -> None:

@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from natscope import uapi
 from natscope.codec import nlmsg, request, requests
+from natscope.codec.scalar import decode_cells
 from natscope.errors import NatscopeError
 from natscope.table.columns import BY_NAME
 
@@ -84,6 +88,35 @@ def _fits(name: str, value: int) -> bool:
     return -(signed << bits - 1) <= value < 1 << bits - signed
 
 
+def differing(table: FlowTable, settings: Settings) -> FlowTable:
+    """The entries that the settings would change."""
+    differs = np.zeros(len(table), np.bool_)
+    for name, value in settings.values.items():
+        column = table[name]
+        if name == "status":
+            differs |= column & np.uint32(value) != np.uint32(value)
+        elif name == "mark" and settings.mark_mask is not None:
+            mask = settings.mark_mask
+            after = column & np.uint32(~mask & 0xFFFF_FFFF) ^ np.uint32(value)
+            differs |= after != column
+        elif name == "labels":
+            differs |= _labels_differ(table, value, settings.labels_mask)
+        elif isinstance(value, str):
+            differs |= column != value.encode()
+        else:
+            differs |= column != value
+    return table.mask(differs)
+
+
+def _labels_differ(table: FlowTable, value: int, mask: int | None) -> NDArray[np.bool_]:
+    every = (1 << 128) - 1
+    mask = every if mask is None else mask
+    halves = [(n >> 64, n & (1 << 64) - 1) for n in (value & mask, mask)]
+    wanted, told = (np.array(half, np.uint64) for half in halves)
+    differ: NDArray[np.bool_] = ((table["labels"] & told) != wanted).any(axis=1)
+    return differ
+
+
 def delete(
     sock: NetlinkSocket, table: FlowTable, progress: Progress | None = None
 ) -> Outcome:
@@ -99,8 +132,31 @@ def insert(
     progress: Progress | None = None,
 ) -> Outcome:
     """Put flows into the table; with ``replace``, change those that are there."""
-    batches = requests.insertions(table, replace=replace)
-    return _carry_out(sock, batches, len(table), progress)
+    outcome = _carry_out(sock, requests.insertions(table), len(table), progress)
+    if replace and outcome.present:
+        _replace(sock, table, outcome)
+    return outcome
+
+
+def _replace(sock: NetlinkSocket, table: FlowTable, outcome: Outcome) -> None:
+    """Change the entries that are there to what they should have been.
+
+    An entry's translation cannot be changed (EOPNOTSUPP), so it is not sent.
+    """
+    rows = np.array(sorted(outcome.present), np.intp)
+    there = table.take(rows)
+    found = _carry_out(sock, requests.lookups(there), len(there), None)
+    status, has = np.zeros(len(rows), np.uint32), np.zeros(len(rows), np.bool_)
+    for row, message in found.answers.items():
+        status[row] = decode_cells(message).get("status", 0)
+        has[row] = True
+    columns = requests.replacement(there, status, has)
+    changed = _carry_out(sock, requests.updates(there, columns), len(there), None)
+    outcome.present = []
+    outcome.vanished += [int(rows[row]) for row in changed.vanished]
+    refused = {int(rows[row]): why for row, why in changed.refused.items()}
+    outcome.refused |= refused
+    outcome.done = len(table) - len(outcome.undone())
 
 
 def update(

@@ -38,6 +38,21 @@ def get(sock: NetlinkSocket, cells: Cells, *, zero: bool = False) -> Cells | Non
     return decode_cells(answer)
 
 
+def find(sock: NetlinkSocket, cells: Cells) -> list[Cells]:
+    """The entries of a tuple in every zone.
+
+    The kernel walks its hash but sends only what it must; a tuple with its zone
+    needs no walk: :func:`get`.
+
+    Raises:
+        KernelError: the kernel refused.
+    """
+    asked = request.find(cells, seq=sock.next_seq())
+    found = map(decode_cells, sock.ask(asked, "looking up entries in every zone"))
+    wanted = [(k, v) for k, v in cells.items() if k != "zone"]
+    return [one for one in found if all(one.get(k) == v for k, v in wanted)]
+
+
 def delete(sock: NetlinkSocket, cells: Cells) -> bool:
     """Delete an entry; false if there was none, or no longer that one.
 
@@ -67,8 +82,18 @@ def insert(sock: NetlinkSocket, cells: Cells, *, replace: bool = False) -> None:
     Raises:
         KernelError: EEXIST without ``replace``, and whatever else the kernel says.
     """
-    asked = request.insert(cells, seq=sock.next_seq(), replace=replace)
-    sock.ask(asked, "inserting an entry")
+    try:
+        sock.ask(request.insert(cells, seq=sock.next_seq()), "inserting an entry")
+    except KernelError as error:
+        if error.errno != errno.EEXIST or not replace:
+            raise
+        key = {k: v for k, v in cells.items() if not k.startswith("reply_")}
+        found = get(sock, key)
+        if found is None:
+            raise  # in the way is another entry's reply
+        # bits can only be added, and a translation cannot be changed
+        bits = found.get("status", 0) | cells.get("status", 0)
+        update(sock, key | {"status": bits})
 
 
 def update(sock: NetlinkSocket, cells: Cells) -> None:

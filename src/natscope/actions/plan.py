@@ -113,7 +113,7 @@ def update(
     """
     settings = Settings(dict(values), mark_mask, labels_mask)
     found = kernel.table(_not_empty(filter))
-    return Plan(UPDATE, found.mask(_differing(found, settings)), kernel, settings)
+    return Plan(UPDATE, changes.differing(found, settings), kernel, settings)
 
 
 def insert(
@@ -176,37 +176,3 @@ def _not_empty(filter: Filter | str) -> Filter | str:
             hint="flush deletes everything, when asked by name",
         )
     return filter
-
-
-def _differing(table: FlowTable, settings: Settings) -> Any:
-    """Rows that the settings would change."""
-    import numpy as np
-
-    differs = np.zeros(len(table), np.bool_)
-    for name, value in settings.values.items():
-        column = table[name]
-        if name == "timeout":
-            differs[:] = True
-        elif name == "status":
-            differs |= column & np.uint32(value) != np.uint32(value)
-        elif name == "mark" and settings.mark_mask is not None:
-            mask = settings.mark_mask
-            after = column & np.uint32(~mask & 0xFFFF_FFFF) ^ np.uint32(value)
-            differs |= after != column
-        elif name == "labels":
-            differs |= _labels_differ(table, value, settings.labels_mask)
-        elif isinstance(value, str):
-            differs |= column != value.encode()
-        else:
-            differs |= column != value
-    return differs
-
-
-def _labels_differ(table: FlowTable, value: int, mask: int | None) -> Any:
-    import numpy as np
-
-    every = (1 << 128) - 1
-    mask = every if mask is None else mask
-    halves = [(n >> 64, n & (1 << 64) - 1) for n in (value & mask, mask)]
-    wanted, told = (np.array(half, np.uint64) for half in halves)
-    return ((table["labels"] & told) != wanted).any(axis=1)

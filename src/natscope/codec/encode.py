@@ -30,7 +30,7 @@ def encode_flow(flow: Flow) -> bytes:
     """
     cells = cells_of(flow)
     writer = Writer()
-    writer.children(FLOW, Shape.of(cells), {})
+    writer.children(FLOW, Shape.of(cells))
     return writer.filled(cells)
 
 

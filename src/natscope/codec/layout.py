@@ -94,29 +94,21 @@ class Writer:
         else:
             self._data[at : at + 2] = length.to_bytes(2, sys.byteorder)
 
-    def branch(
-        self, kind: int, branch: Leaf | Nest, shape: Shape, rename: Mapping[str, str]
-    ) -> None:
-        """A branch of the schema, as far as the shape has values for it.
-
-        ``rename`` gives the column a value is taken from where it is not the
-        leaf's own.
-        """
+    def branch(self, kind: int, branch: Leaf | Nest, shape: Shape) -> None:
+        """A branch of the schema, as far as the shape has values for it."""
         if isinstance(branch, Nest):
-            self.nest(kind, lambda: self.children(branch, shape, rename))
+            self.nest(kind, lambda: self.children(branch, shape))
+        elif branch.kind == PAD or not shape.has(branch):
             return
-        column = rename.get(branch.column, branch.column)
-        if branch.kind == PAD or not shape.has(branch, column):
-            return
-        if branch.kind == STRING:
-            self.constant(kind, shape.texts[column].encode() + b"\0")
+        elif branch.kind == STRING:
+            self.constant(kind, shape.texts[branch.column].encode() + b"\0")
         else:
-            self.value(kind, branch.kind, column)
+            self.value(kind, branch.kind, branch.column)
 
-    def children(self, nest: Nest, shape: Shape, rename: Mapping[str, str]) -> None:
+    def children(self, nest: Nest, shape: Shape) -> None:
         """The children of a nest, in the schema's order."""
         for kind, child in nest.children.items():
-            self.branch(kind, child, shape, rename)
+            self.branch(kind, child, shape)
 
     def layout(self) -> Layout:
         """What was written; the length of the message is set."""
@@ -154,9 +146,9 @@ class Shape:
         texts = {name: cells[name] for name in TEXTS if name in cells}
         return cls(cells["family"], cells["proto"], set(cells), texts)
 
-    def has(self, leaf: Leaf, column: str) -> bool:
+    def has(self, leaf: Leaf) -> bool:
         """Whether flows of this shape fill a leaf."""
-        if column not in self.columns:
+        if leaf.column not in self.columns:
             return False
         if leaf.kind in _ADDRESSES:
             return (leaf.kind == IP4) == (self.family == uapi.AF_INET)

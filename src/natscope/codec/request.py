@@ -6,11 +6,13 @@ layouts with the columns of many.
 
 from __future__ import annotations
 
+import sys
+
 from natscope import uapi
 from natscope.codec import nlmsg
 from natscope.codec.layout import Layout, Shape, Writer
 from natscope.codec.schema import BE16, BE32, FLOW, IP4, IP6, LABELS
-from natscope.uapi import Cta, CtaNat, CtaProtonat
+from natscope.uapi import Cta, CtaFilter, CtaNat, CtaProtonat, FilterFlag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ DNAT_ADDRESS, DNAT_PORT = "dnat_address", "dnat_port"
 """Cells of an insert beside the columns: what the translation shall be."""
 MARK_MASK, LABELS_MASK = "mark_mask", "labels_mask"
 """Cells of an update beside the columns: which bits to change, the others keep."""
-_KEEP = {"": ""}
 
 
 def get(cells: Cells, *, seq: int) -> bytes:
@@ -57,7 +58,7 @@ def delete(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
     return about(Shape.of(cells), _DELETE, flags).fill(cells, seq)
 
 
-def insert(cells: Cells, *, seq: int, replace: bool = False, ack: bool = True) -> bytes:
+def insert(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
     """Make an entry of an original and a reply tuple.
 
     The reply tuple is that of an untranslated flow; the translation is asked
@@ -67,11 +68,9 @@ def insert(cells: Cells, *, seq: int, replace: bool = False, ack: bool = True) -
     Args:
         cells: the flow; see :func:`untranslated`.
         seq: sequence number.
-        replace: change the entry if there is one (no NLM_F_EXCL).
         ack: ask for an acknowledgement.
     """
-    flags = uapi.NLM_F_CREATE | (0 if replace else uapi.NLM_F_EXCL)
-    flags |= uapi.NLM_F_ACK if ack else 0
+    flags = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL | (uapi.NLM_F_ACK if ack else 0)
     return insertion(Shape.of(cells), flags).fill(cells, seq)
 
 
@@ -112,21 +111,21 @@ def untranslated(cells: Cells) -> Cells:
 
     Status bits the kernel sets itself, or refuses, are left out.
     """
-    found = dict(cells)
     plain = reply_of(cells)
-    snat = [(f"reply_{name}", name) for name in ("dst", "dport", "icmp_id")]
-    dnat = [(f"reply_{name}", name) for name in ("src", "sport")]
-    changed = [(c, cells.get(c) != plain.get(c)) for c, _ in snat]
-    if any(differs for _, differs in changed):
-        found[SNAT_ADDRESS] = cells["reply_dst"]
-        port = cells.get("reply_dport", cells.get("reply_icmp_id"))
-        if port is not None:
-            found[SNAT_PORT] = port
-    if any(cells.get(c) != plain.get(c) for c, _ in dnat):
-        found[DNAT_ADDRESS] = cells["reply_src"]
-        if "reply_sport" in cells:
-            found[DNAT_PORT] = cells["reply_sport"]
-    found.update(plain)
+    found = {k: v for k, v in cells.items() if k[:6] != "reply_" or k == "reply_zone"}
+    for bit, ends, address, port in _TRANSLATIONS:
+        told = [end for end in ends if end in cells and end in plain]
+        if all(cells[end] == plain[end] for end in told):
+            continue
+        if not _may(cells, bit):
+            found |= {end: cells[end] for end in told}
+            continue
+        found[address] = cells[ends[0]]
+        number = next((cells[end] for end in ends[1:] if end in cells), None)
+        if number is not None:
+            found[port] = number
+    for end, value in plain.items():
+        found.setdefault(end, value)
     found["status"] = cells.get("status", 0) & SETTABLE_STATUS | uapi.Status.CONFIRMED
     for name in TCP_FLAGS:
         if name in cells:
@@ -137,6 +136,28 @@ def untranslated(cells: Cells) -> Cells:
 TCP_FLAGS = ("tcp_flags_orig", "tcp_flags_reply")
 ALL_TCP_FLAGS = 0xFF
 """struct nf_ct_tcp_flags.mask: a dump has none, a request sets only its bits."""
+
+
+_TRANSLATIONS = (
+    (
+        uapi.Status.SRC_NAT,
+        ("reply_dst", "reply_dport", "reply_icmp_id"),
+        SNAT_ADDRESS,
+        SNAT_PORT,
+    ),
+    (uapi.Status.DST_NAT, ("reply_src", "reply_sport"), DNAT_ADDRESS, DNAT_PORT),
+)
+"""The status bit of a translation, what it changes, and what asks for it."""
+
+
+def _may(cells: Cells, bit: int) -> bool:
+    """Whether an entry is translated so, or its source does not tell.
+
+    A reply tuple can differ without: an entry made by request alone.
+    """
+    if "status" not in cells or not cells.get("status_mask", bit) & bit:
+        return True
+    return bool(cells["status"] & bit)
 
 
 SETTABLE_STATUS = (
@@ -172,6 +193,29 @@ def about(shape: Shape, kind: int, flags: int = 0) -> Layout:
     return writer.layout()
 
 
+def find(cells: Cells, *, seq: int) -> bytes:
+    """Ask for the entries of a tuple in every zone: a dump the kernel filters.
+
+    What comes is a superset, to be checked: of IPv6 the kernel compares the
+    addresses wrongly (6.18), of most protocols no ports.
+    """
+    shape = Shape.of(cells)
+    orig = "orig_src" in shape.columns
+    kind = Cta.CTA_TUPLE_ORIG if orig else Cta.CTA_TUPLE_REPLY
+    flags = FilterFlag.PROTO_NUM
+    if shape.family == uapi.AF_INET:
+        flags |= FilterFlag.IP_SRC | FilterFlag.IP_DST
+    if shape.proto in (uapi.IPPROTO_TCP, uapi.IPPROTO_UDP):
+        flags |= FilterFlag.PROTO_SRC_PORT | FilterFlag.PROTO_DST_PORT
+    writer = _begin(shape, _GET, uapi.NLM_F_DUMP)
+    writer.branch(kind, FLOW.children[kind], shape)
+    sides = CtaFilter.CTA_FILTER_ORIG_FLAGS, CtaFilter.CTA_FILTER_REPLY_FLAGS
+    told = flags.to_bytes(4, sys.byteorder)  # read with nla_get_u32
+    side = sides[0] if orig else sides[1]
+    writer.nest(Cta.CTA_FILTER, lambda: writer.constant(side, told))
+    return writer.layout().fill(cells, seq)
+
+
 def deletion(shape: Shape) -> Layout:
     """The layout of a delete without acknowledgement."""
     return about(shape, _DELETE)
@@ -186,11 +230,11 @@ def insertion(shape: Shape, flags: int) -> Layout:
     """The layout of an insert."""
     writer = _begin(shape, _NEW, flags)
     for kind in (Cta.CTA_TUPLE_ORIG, Cta.CTA_TUPLE_REPLY):
-        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+        writer.branch(kind, FLOW.children[kind], shape)
     _nat(writer, shape, Cta.CTA_NAT_SRC, SNAT_ADDRESS, SNAT_PORT)
     _nat(writer, shape, Cta.CTA_NAT_DST, DNAT_ADDRESS, DNAT_PORT)
     for kind in _INSERTED:
-        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+        writer.branch(kind, FLOW.children[kind], shape)
     return writer.layout()
 
 
@@ -199,7 +243,7 @@ def change(shape: Shape, flags: int = 0) -> Layout:
     writer = _begin(shape, _NEW, flags)
     _key(writer, shape)
     for kind in _UPDATED:
-        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+        writer.branch(kind, FLOW.children[kind], shape)
     if MARK_MASK in shape.columns:
         writer.value(Cta.CTA_MARK_MASK, BE32, MARK_MASK)
     if LABELS_MASK in shape.columns:
@@ -215,7 +259,7 @@ def _begin(shape: Shape, kind: int, flags: int) -> Writer:
 def _key(writer: Writer, shape: Shape) -> None:
     told = Cta.CTA_TUPLE_ORIG if "orig_src" in shape.columns else Cta.CTA_TUPLE_REPLY
     for kind in (told, Cta.CTA_ZONE):
-        writer.branch(kind, FLOW.children[kind], shape, _KEEP)
+        writer.branch(kind, FLOW.children[kind], shape)
 
 
 def _nat(writer: Writer, shape: Shape, kind: int, address: str, port: str) -> None:

@@ -142,30 +142,33 @@ def updates(
         yield Batch(np.concatenate(parts, axis=1), rows)
 
 
-def insertions(
-    table: FlowTable, *, seq: int = 0, replace: bool = False
-) -> Iterator[Batch]:
+def insertions(table: FlowTable, *, seq: int = 0) -> Iterator[Batch]:
     """Put each flow into the table, translated as its tuples say."""
-    flags = uapi.NLM_F_CREATE | (0 if replace else uapi.NLM_F_EXCL)
+    flags = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
     columns = insertable(table)
     yield from _batches(columns, lambda s: request.insertion(s, flags), seq)
 
 
 def insertable(table: FlowTable) -> Columns:
     """A table as an insert takes it: see ``request.untranslated``, by column."""
-    columns = Columns(table, (*KEY, *SETTABLE, *_MASTER))
+    columns = Columns(table, (*KEY, "reply_zone", *SETTABLE, *_MASTER))
     everywhere = np.ones(len(table), np.bool_)
     nothing = np.zeros(len(table), np.bool_)
-    snat, dnat = nothing.copy(), nothing.copy()
-    for orig, reply, changed in _TURNED:
-        told = table.has(f"orig_{orig}")
-        values = table[f"orig_{orig}"]
-        differs = table[f"reply_{reply}"] != values
-        differs = differs.any(axis=1) if differs.ndim == 2 else differs
-        if changed is not None:
-            here = snat if changed == "s" else dnat
-            here |= differs & told & table.has(f"reply_{reply}")
-        columns.put(f"reply_{reply}", _reply_values(table, orig, values), told)
+    differs = {"s": nothing.copy(), "d": nothing.copy()}
+    for orig, reply, which in _TURNED:
+        told = table.has(f"orig_{orig}") & table.has(f"reply_{reply}")
+        changed = table[f"reply_{reply}"] != table[f"orig_{orig}"]
+        if which is not None:
+            changed = changed.any(axis=1) if changed.ndim == 2 else changed
+            differs[which] |= changed & told
+    snat = differs["s"] & _may(table, uapi.Status.SRC_NAT)
+    dnat = differs["d"] & _may(table, uapi.Status.DST_NAT)
+    for orig, reply, which in _TURNED:
+        plain = _reply_values(table, orig, table[f"orig_{orig}"])
+        as_is = differs[which] & ~(snat if which == "s" else dnat) if which else nothing
+        rows = as_is[:, None] if plain.ndim == 2 else as_is
+        values = np.where(rows, table[f"reply_{reply}"], plain)
+        columns.put(f"reply_{reply}", values, table.has(f"orig_{orig}"))
     columns.put("reply_proto", table["proto"], everywhere)
     columns.put(request.SNAT_ADDRESS, table["reply_dst"], snat)
     columns.put(request.DNAT_ADDRESS, table["reply_src"], dnat)
@@ -181,6 +184,16 @@ def insertable(table: FlowTable) -> Columns:
         flags = table[name] | np.uint16(request.ALL_TCP_FLAGS)
         columns.put(name, flags, table.has(name))
     return columns
+
+
+def _may(table: FlowTable, bit: int) -> Mask:
+    """Whether entries are translated so, or their source does not tell."""
+    told = table.has("status")
+    if "status_mask" in table.columns:
+        silent = table["status_mask"] & np.uint32(bit) == 0
+        told &= ~(table.has("status_mask") & silent)
+    may: Mask = ~told | (table["status"] & np.uint32(bit) != 0)
+    return may
 
 
 _TURNED = (
@@ -204,6 +217,21 @@ def _reply_values(table: FlowTable, orig: str, values: Array) -> Array:
     v6 = (table["proto"] == uapi.IPPROTO_ICMPV6).astype(np.intp)
     answered: Array = answers[v6, values]
     return answered
+
+
+def replacement(table: FlowTable, status: Array, has_status: Mask) -> Columns:
+    """What of a table an entry that is there can be changed to.
+
+    ``status`` are the bits the entries have: they are kept.
+    """
+    inserted = insertable(table)
+    columns = Columns(table, ())
+    for name in SETTABLE:
+        if name in inserted.has:
+            columns.put(name, inserted.values[name], inserted.has[name])
+    kept = inserted.values["status"] | status
+    columns.put("status", kept, has_status)
+    return columns
 
 
 def _batches(

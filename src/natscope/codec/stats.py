@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.errors import DecodeError
@@ -12,7 +10,6 @@ from natscope.uapi import CtaStats, CtaStatsGlobal
 _PREFIX = len("CTA_STATS_")
 
 
-@dataclass(frozen=True, slots=True)
 class CpuStats:
     """struct ip_conntrack_stat of one CPU, by the names conntrack(8) prints.
 
@@ -20,8 +17,11 @@ class CpuStats:
     know is ``unknown<n>``.
     """
 
-    cpu: int
-    counters: dict[str, int]
+    __slots__ = ("counters", "cpu")
+
+    def __init__(self, cpu: int, counters: dict[str, int]) -> None:
+        self.cpu = cpu
+        self.counters = counters
 
 
 def decode_cpu_stats(message: bytes) -> CpuStats:

@@ -75,10 +75,17 @@ class Kernel(Pieces):
         if self._namespace is not None:
             self._namespace.close()
 
-    def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
+    def chunks(
+        self, filter: Filter | str | None = None, *, command: int = uapi.CtMsg.GET
+    ) -> Iterator[FlowTable]:
         """The table in pieces of some thousand rows, in the kernel's order.
 
         Memory stays bounded whatever the size of the table.
+
+        Args:
+            filter: which flows.
+            command: GET_CTRZERO also sets the counters of what the kernel sends
+                to zero; GET_DYING and GET_UNCONFIRMED are other lists.
 
         Raises:
             KernelError: the kernel refused; PermissionNeeded without
@@ -86,11 +93,11 @@ class Kernel(Pieces):
         """
         wanted = understood(filter)
         if wanted is None:
-            yield from self.dump(KernelFilter())
+            yield from self.dump(KernelFilter(), command=command)
             return
         beside = wanted.needs() & {"addresses", "timeouts", "start"}
         evidence = self.evidence() if beside else Evidence()
-        for chunk in self.dump(wanted.kernel()):
+        for chunk in self.dump(wanted.kernel(), command=command):
             kept = chunk.mask(wanted.mask(chunk, evidence))
             if len(kept):
                 yield kept
@@ -130,24 +137,31 @@ class Kernel(Pieces):
     def _inside(self) -> AbstractContextManager[None]:
         return nullcontext() if self._namespace is None else self._namespace.enter()
 
-    def socket(self) -> closing[NetlinkSocket]:
-        """A netlink socket in the namespace, for changes; closed after ``with``."""
-        return closing(NetlinkSocket(namespace=self._namespace, wire=self._wire))
+    def socket(self) -> NetlinkSocket:
+        """A netlink socket in the namespace, for changes; ``with`` closes it."""
+        return NetlinkSocket(namespace=self._namespace, wire=self._wire)
 
-    def dump(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
+    def dump(
+        self, prefilter: KernelFilter, *, command: int = uapi.CtMsg.GET
+    ) -> Iterator[FlowTable]:
         """The chunks of a dump, less what the kernel may leave out of it."""
         try:
-            yield from self._dump_with(prefilter)
+            yield from self._dump_with(prefilter, command)
         except KernelError as error:
             unknown = (errno.EINVAL, errno.EOPNOTSUPP, errno.ERANGE)
-            if prefilter == KernelFilter() or error.errno not in unknown:
+            zeroing = command == uapi.CtMsg.GET_CTRZERO
+            if prefilter == KernelFilter() or error.errno not in unknown or zeroing:
                 raise
             # refused before the first entry: this kernel cannot filter so
-            yield from self._dump_with(KernelFilter())
+            yield from self._dump_with(KernelFilter(), command)
 
-    def _dump_with(self, prefilter: KernelFilter) -> Iterator[FlowTable]:
+    def _dump_with(
+        self, prefilter: KernelFilter, command: int
+    ) -> Iterator[FlowTable]:
         with self.socket() as sock:
-            asked = encode.dump_request(prefilter, seq=sock.next_seq())
+            asked = encode.dump_request(
+                prefilter, seq=sock.next_seq(), command=command
+            )
             # the receiver must be done with the socket before it is closed
             with closing(sock.dump(asked, DUMP)) as buffers:
                 next(buffers)

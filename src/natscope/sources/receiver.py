@@ -11,13 +11,16 @@ import errno
 import mmap
 import os
 import queue
-import socket
 import struct
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import nlmsg
+
+if TYPE_CHECKING:
+    from _socket import socket
 
 SLOT = 1 << 16
 """One datagram's room; ctnetlink fills up to 32 KiB (netlink_dump)."""
@@ -46,7 +49,7 @@ class Receiver(threading.Thread):
     then None.
     """
 
-    def __init__(self, sock: socket.socket, request: bytes) -> None:
+    def __init__(self, sock: socket, request: bytes) -> None:
         super().__init__(name="natscope-receive", daemon=True)
         self._socket = sock
         self._fd = sock.fileno()

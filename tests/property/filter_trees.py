@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from natscope.filter.syntax import (
     EVERYTHING,
+    AddressBits,
     AddressSpan,
     Beside,
     Bits,
+    Changed,
     Hosts,
     Kinds,
     Not,
@@ -28,6 +30,7 @@ from natscope.filter.syntax import (
     all_of,
     any_of,
 )
+from natscope.filter.values import masked
 from natscope.filter.vocabulary import STATE_NAMES, WORDS, Takes, Word
 from natscope.model.nat import Kind
 from natscope.table.columns import BY_NAME as COLUMNS
@@ -44,18 +47,21 @@ QUALIFIERS = [word.word for word in WORDS if word.takes is Takes.WHERE]
 
 
 @st.composite
-def address_spans(draw: st.DrawFn) -> AddressSpan:
-    """Single addresses, networks and ranges."""
+def address_spans(draw: st.DrawFn) -> AddressSpan | AddressBits:
+    """Single addresses, networks, ranges, and masks with holes."""
     version = draw(versions())
     one = draw(addresses(version))
     low = high = int(one)
-    match draw(st.integers(0, 2)):
+    match draw(st.integers(0, 3)):
         case 1:
             prefix = draw(st.integers(0, 32 if version == 4 else 128))
             network = ip_network((one, prefix), strict=False)
             low, high = int(network[0]), int(network[-1])
         case 2:
             low, high = sorted((low, int(draw(addresses(version)))))
+        case 3:
+            bits = draw(st.integers(0, (1 << one.max_prefixlen) - 1))
+            return masked(version, low, bits)
     return AddressSpan(version, low, high)
 
 
@@ -145,6 +151,7 @@ def terms() -> st.SearchStrategy[Tree]:
         st.builds(State, lists_of(st.sampled_from(STATE_NAMES))),
         st.builds(Kinds, lists_of(st.sampled_from(Kind))),
         st.builds(Translated, st.booleans()),
+        st.builds(Changed, st.sampled_from(("src", "dst", "sport", "dport"))),
         texts(),
         label_names(),
         st.sampled_from([word.term for word in WORDS if word.term is not None]),

@@ -16,10 +16,12 @@ from natscope import uapi
 from natscope.filter.patterns import is_plain, says
 from natscope.filter.rows import Known, Mask, Rows
 from natscope.filter.syntax import (
+    AddressBits,
     AddressSpan,
     And,
     Beside,
     Bits,
+    Changed,
     Hosts,
     Kinds,
     Not,
@@ -76,7 +78,9 @@ def _evaluate(tree: Tree, rows: Rows) -> Mask:
             return _named(tree, rows)
 
 
-def _named(term: Status | State | Kinds | Translated | Text, rows: Rows) -> Mask:
+def _named(
+    term: Status | State | Kinds | Translated | Changed | Text, rows: Rows
+) -> Mask:
     """Terms that go by names, not by numbers."""
     match term:
         case Status(items):
@@ -90,6 +94,8 @@ def _named(term: Status | State | Kinds | Translated | Text, rows: Rows) -> Mask
         case Translated(source):
             nat = rows.nat
             return nat.snat | nat.spat if source else nat.dnat | nat.dpat
+        case Changed(part):
+            return rows.changed(part)
         case Text():
             return _text(term, rows)
 
@@ -133,9 +139,13 @@ def _is_port(end: str, spans: tuple[Span, ...], rows: Rows) -> Mask:
 
 
 def _in_addresses(
-    family: NDArray[np.uint8], words: NDArray[np.uint64], span: AddressSpan
+    family: NDArray[np.uint8],
+    words: NDArray[np.uint64],
+    span: AddressSpan | AddressBits,
 ) -> Mask:
     found: Mask = family == _FAMILY[span.version]
+    if isinstance(span, AddressBits):
+        return found & _wide_item(words, Bits(span.value, span.mask))
     if span.version == 4:
         return found & _in_span(words[:, 1], Span(span.low, span.high))
     return found & _in_wide(words, span.low, span.high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from natscope.filter.syntax import (
+    Changed,
     Hosts,
     Kinds,
     Number,
@@ -36,7 +37,7 @@ def _of_term(term: Term) -> tuple[str, ...]:
             return ("state",)
         case Kinds():
             return ("addresses",)
-        case Translated():
+        case Translated() | Changed():
             return ()
         case Hosts(where) | Ports(where):
             parts = set(where.qualifiers) & set(PARTS)

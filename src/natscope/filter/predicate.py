@@ -11,9 +11,12 @@ from functools import cached_property
 from natscope import uapi
 from natscope.filter.patterns import says
 from natscope.filter.syntax import (
+    AddressBits,
+    AddressSpan,
     And,
     Beside,
     Bits,
+    Changed,
     Hosts,
     Kinds,
     Not,
@@ -31,6 +34,7 @@ from natscope.filter.syntax import (
 )
 from natscope.filter.vocabulary import (
     BY_NAME,
+    CHANGED,
     PARTS,
     PORTLESS,
     SENDS_REQUESTS,
@@ -131,7 +135,9 @@ def _evaluate(tree: Tree, row: _Row) -> bool:
             return _named(tree, row)
 
 
-def _named(term: Status | State | Kinds | Translated | Text, row: _Row) -> bool:
+def _named(
+    term: Status | State | Kinds | Translated | Changed | Text, row: _Row
+) -> bool:
     match term:
         case Status(items):
             return any(_has_status(row.flow, bits) for bits in items)
@@ -141,6 +147,8 @@ def _named(term: Status | State | Kinds | Translated | Text, row: _Row) -> bool:
             return row.nat[0] in kinds
         case Translated(source):
             return _source_translated(row.flow) if source else _to_translated(row.flow)
+        case Changed(part):
+            return _changed(row.flow, part)
         case Text(word):
             (column,) = BY_NAME[key(word)].columns
             text: str | None = getattr(row.flow, column)
@@ -157,13 +165,20 @@ def _anywhere(where: Where, row: _Row, test: Callable[[str], bool]) -> bool:
 def _at(end: str, spots: tuple[Spot, ...], row: _Row) -> bool:
     address = row.address(end)
     return address is not None and any(
-        spot.address.version == address.version
-        and spot.address.low <= int(address) <= spot.address.high
+        _in_addresses(address, spot.address)
         and (
             spot.number is None or _among(row.beside(end, spot.beside), (spot.number,))
         )
         for spot in spots
     )
+
+
+def _in_addresses(address: Address, span: AddressSpan | AddressBits) -> bool:
+    if address.version != span.version:
+        return False
+    if isinstance(span, AddressBits):
+        return int(address) & span.mask == span.value
+    return span.low <= int(address) <= span.high
 
 
 def _is_port(end: str, spans: tuple[Span, ...], row: _Row) -> bool:
@@ -223,6 +238,15 @@ def _to_translated(flow: Flow) -> bool:
     return _may(flow, uapi.Status.DST_NAT) and (
         reply.src != orig.dst or _differ(orig.dport, reply.sport)
     )
+
+
+def _changed(flow: Flow, part: str) -> bool:
+    if part == "src":
+        return flow.orig.src != flow.reply.dst
+    if part == "dst":
+        return flow.orig.dst != flow.reply.src
+    pairs = CHANGED[part]
+    return any(_differ(_cell(flow, one), _cell(flow, other)) for one, other in pairs)
 
 
 def _differ(one: int | None, other: int | None) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from natscope import uapi
 from natscope.filter.syntax import (
+    AddressSpan,
     And,
     Beside,
     Bits,
@@ -175,7 +176,7 @@ def _wanted(
                 case Hosts(_, (spot,)):
                     span = spot.address
                     v4 = family == uapi.AF_INET and span.version == 4
-                    if v4 and span.low == span.high:
+                    if v4 and isinstance(span, AddressSpan) and span.low == span.high:
                         yield side, address, span.low
                     number = spot.number if spot.beside is Beside.PORT else None
                     if ports and number is not None and _exact(number):

@@ -51,7 +51,8 @@ VALUES: tuple[tuple[Takes, str], ...] = (
     (
         Takes.HOST,
         "10.0.0.5, 10.0.0.0/8, 10.0.0.1-10.0.0.9, fd00::/8; with what stands beside "
-        "it: 10.0.0.5:443, [fd00::5]:443, 10.0.0.5:id=77 (ICMP), 10.0.0.5:key=5 (GRE)",
+        "it: 10.0.0.5:443, [fd00::5]:443, 10.0.0.5:id=77 (ICMP), 10.0.0.5:key=5 (GRE); "
+        "with a mask that has holes: 10.0.0.5/0xff0000ff",
     ),
     (Takes.PORT, f"443, https, 8000-8100; names: {', '.join(SERVICES)}"),
     (Takes.WHERE, "ADDRESS by itself, or the type first: host, net or port"),

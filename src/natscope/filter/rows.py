@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from natscope import uapi
 from natscope.filter.syntax import Beside
-from natscope.filter.vocabulary import PORTLESS, SENDS_REQUESTS, Word
+from natscope.filter.vocabulary import CHANGED, PORTLESS, SENDS_REQUESTS, Word
 from natscope.model.evidence import Evidence
 from natscope.model.nat import ROLES, End
 from natscope.table import age
@@ -105,6 +105,19 @@ class Rows:
             if word.protocols:
                 known = known & np.isin(self.table["proto"], word.protocols)
             yield self.table[name], known
+
+    def changed(self, part: str) -> Mask:
+        """Rows whose src, dst, sport or dport is another in reply."""
+        table = self.table
+        if part in ("src", "dst"):
+            turned = "reply_dst" if part == "src" else "reply_src"
+            other: Mask = (table[f"orig_{part}"] != table[turned]).any(axis=1)
+            return other
+        found = self.none()
+        for mine, turned in CHANGED[part]:
+            both = table.has(mine) & table.has(turned)
+            found |= both & (table[mine] != table[turned])
+        return found
 
     def both_ways(self, what: str) -> Known:
         """The sum of both directions, where both are told."""

@@ -48,6 +48,18 @@ class AddressSpan:
     high: int
 
 
+@dataclass(frozen=True, slots=True)
+class AddressBits:
+    """Addresses of one IP version that have ``value`` in the bits of ``mask``.
+
+    Only where no AddressSpan says the same: a mask with holes.
+    """
+
+    version: int
+    value: int
+    mask: int
+
+
 class Beside(Enum):
     """What the number beside an address is; the value is how it is written."""
 
@@ -60,7 +72,7 @@ class Beside(Enum):
 class Spot:
     """Addresses, and what stands beside them: ``203.0.113.7:id=77``."""
 
-    address: AddressSpan
+    address: AddressSpan | AddressBits
     number: Span | None = None
     beside: Beside = Beside.PORT
 
@@ -130,6 +142,17 @@ class Translated:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """One part of a tuple is another in reply, whatever the status bits say.
+
+    ``part`` is src, dst, sport or dport of the original direction; an ICMP id
+    is a source port here, a GRE key one of either end.
+    """
+
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A text of the vocabulary equals one of the patterns; ``*`` is anything."""
 
@@ -158,7 +181,9 @@ class Or:
     parts: tuple[Tree, ...]
 
 
-Term: TypeAlias = Hosts | Ports | Number | Status | State | Kinds | Translated | Text
+Term: TypeAlias = (
+    Hosts | Ports | Number | Status | State | Kinds | Translated | Changed | Text
+)
 Tree: TypeAlias = And | Or | Not | Term
 
 EVERYTHING = And(())

@@ -12,7 +12,14 @@ from ipaddress import ip_address, ip_network
 from math import ceil, floor
 
 from natscope.filter.names import SERVICES
-from natscope.filter.syntax import AddressSpan, Beside, Bits, Span, Spot
+from natscope.filter.syntax import (
+    AddressBits,
+    AddressSpan,
+    Beside,
+    Bits,
+    Span,
+    Spot,
+)
 from natscope.filter.vocabulary import Takes, Word
 
 PORT_LIMIT = 0xFFFF
@@ -54,7 +61,7 @@ def spot(text: str) -> Spot:
     return Spot(address_span(text))
 
 
-def _with(address: AddressSpan, text: str) -> Spot:
+def _with(address: AddressSpan | AddressBits, text: str) -> Spot:
     """An address with the port, id or key written after the colon."""
     for beside in (Beside.ICMP_ID, Beside.GRE_KEY):
         if text.startswith(beside.value):
@@ -64,8 +71,11 @@ def _with(address: AddressSpan, text: str) -> Spot:
     return Spot(address, port_span(text))
 
 
-def address_span(text: str) -> AddressSpan:
-    """An address, a network (with prefix length or mask) or a range ``a-b``."""
+def address_span(text: str) -> AddressSpan | AddressBits:
+    """An address, a network (with prefix length or mask) or a range ``a-b``.
+
+    A mask may have holes when it is written in hexadecimal.
+    """
     low, dash, high = text.partition("-")
     if dash:
         first, last = _one_address(low), _one_address(high)
@@ -74,12 +84,26 @@ def address_span(text: str) -> AddressSpan:
         if last.high < first.low:
             raise BadValue(f"{text!r} is an empty range", f"write {high}-{low}")
         return AddressSpan(first.version, first.low, last.high)
-    if "/" in text:
+    address, slash, mask = text.partition("/")
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,32}", mask):
+        one = _one_address(address)
+        if int(mask, 16) >= 1 << _BITS[one.version]:
+            raise BadValue(f"{mask} is too long", f"IPv{one.version} has fewer bits")
+        return masked(one.version, one.low, int(mask, 16))
+    if slash:
         return _network(text)
     return _one_address(text)
 
 
-def short_network(text: str) -> AddressSpan:
+def masked(version: int, value: int, mask: int) -> AddressSpan | AddressBits:
+    """Addresses that are ``value`` in the bits of ``mask``."""
+    free = (1 << _BITS[version]) - 1 & ~mask
+    if free & (free + 1) == 0:
+        return AddressSpan(version, value & mask, value & mask | free)
+    return AddressBits(version, value & mask, mask)
+
+
+def short_network(text: str) -> AddressSpan | AddressBits:
     """As :func:`address_span`; ``10`` and ``192.168`` are networks too, as in pcap."""
     if re.fullmatch(r"\d{1,3}(\.\d{1,3}){0,2}", text):
         octets = text.split(".")
@@ -117,8 +141,10 @@ def _no_address(text: str) -> BadValue:
     )
 
 
-def write_address(span: AddressSpan) -> str:
+def write_address(span: AddressSpan | AddressBits) -> str:
     """A span of addresses, so that :func:`address_span` reads it back."""
+    if isinstance(span, AddressBits):
+        return f"{_address(span.version, span.value)}/{span.mask:#x}"
     low, high = span.low, span.high
     first = str(_address(span.version, low))
     if low == high:

@@ -14,6 +14,7 @@ from natscope.filter.words import WORDS, spellings
 __all__ = [
     "BARE",
     "BY_NAME",
+    "CHANGED",
     "CONNECTIVES",
     "FAMILIES",
     "FAMILY_NAMES",
@@ -37,6 +38,12 @@ PORTLESS = (uapi.IPPROTO_ICMP, uapi.IPPROTO_ICMPV6, uapi.IPPROTO_GRE)
 """Protocols whose ids and keys stand where ports do, but are none."""
 SENDS_REQUESTS = {"orig_src": "orig_icmp_id", "reply_dst": "reply_icmp_id"}
 """The ends an ICMP id stands at, as in model.nat.endpoint, and its columns."""
+
+CHANGED = {
+    "sport": (("orig_sport", "reply_dport"), ("orig_icmp_id", "reply_icmp_id")),
+    "dport": (("orig_dport", "reply_sport"),),
+}
+"""Columns that are equal unless a port, GRE key or ICMP id is translated."""
 
 BY_NAME: dict[str, Word] = {
     spelling: word for word in WORDS for spelling in spellings(word)

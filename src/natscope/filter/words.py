@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from operator import itemgetter
 
 from natscope import uapi
-from natscope.filter.syntax import Bits, Kinds, Number, Span, Status, Translated
+from natscope.filter.syntax import (
+    Bits,
+    Changed,
+    Kinds,
+    Number,
+    Span,
+    Status,
+    Translated,
+)
 from natscope.filter.word import (
     AMOUNTS,
     COLUMN,
@@ -161,6 +169,20 @@ _TRANSLATIONS = (
         TRANSLATION,
         "a port or ICMP id translated, no address",
         term=Kinds((Kind.PORT,)),
+    ),
+    *(
+        Word(
+            f"changed-{part}",
+            TRANSLATION,
+            f"{meaning} is another in reply, whatever the status bits say",
+            term=Changed(part),
+        )
+        for part, meaning in (
+            ("src", "source address"),
+            ("dst", "destination address"),
+            ("sport", "source port, ICMP id or GRE key"),
+            ("dport", "destination port or GRE key"),
+        )
     ),
     Word(
         "kind",

@@ -8,6 +8,7 @@ from natscope import uapi
 from natscope.filter.syntax import (
     And,
     Bits,
+    Changed,
     Hosts,
     Kinds,
     Not,
@@ -69,6 +70,8 @@ def _term(term: Term) -> str:
             return f"kind {','.join(kind.letter for kind in kinds)}"
         case Translated(source):
             return "snat" if source else "dnat"
+        case Changed(part):
+            return f"changed-{part}"
         case Text(word, patterns):
             return f"{word} {','.join(map(_quoted, patterns))}"
 

@@ -102,6 +102,7 @@ CASES = [
         KernelFilter(AF_INET, orig=KernelTuple(src=A, proto=IPPROTO_TCP)),
     ),
     Case("a network", "src net 10.0.0.0/8", KernelFilter(AF_INET)),
+    Case("a mask with holes", "src 10.0.0.5/0xff0000ff", KernelFilter(AF_INET)),
     Case("either end", "src or dst 10.0.0.5", KernelFilter(AF_INET)),
     Case(
         "both ends",

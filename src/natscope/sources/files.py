@@ -8,10 +8,10 @@ import io
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from natscope.codec.text import listing
 from natscope.errors import NatscopeError, ParseError
@@ -20,6 +20,7 @@ from natscope.sources.base import Pieces, understood
 from natscope.table.flowtable import FlowTable
 
 if TYPE_CHECKING:
+    from natscope.codec.text.ndjson import Header
     from natscope.filter import Filter
 
 KEPT_PROBLEMS = 100
@@ -56,7 +57,9 @@ class Listing(Pieces):
         strict: raise the first ParseError instead of noting it.
 
     After reading, ``format`` names what it was, ``problems`` the lines that
-    could not be read, ``problem_count`` how many.
+    could not be read, ``problem_count`` how many.  Of what natscope saved there
+    are also the ``header`` and the ``expectations``: the object of each, as
+    ``codec.text.expectation`` reads it, and its line.
     """
 
     def __init__(
@@ -65,9 +68,21 @@ class Listing(Pieces):
         self._source = source
         self.name = _name(source)
         self._strict = strict
-        self._reader = listing.Reader(self.name, self._problem)
+        self._reader = self._new_reader()
         self.problems: list[ParseError] = []
         self.problem_count = 0
+        self.expectations: list[tuple[Mapping[str, Any], int]] = []
+
+    def _new_reader(self) -> listing.Reader:
+        def keep(told: Mapping[str, Any], line: int) -> None:
+            self.expectations.append((told, line))
+
+        return listing.Reader(self.name, self._problem, expectation=keep)
+
+    @property
+    def header(self) -> Header | None:
+        """The first line of what natscope saved; None before it is read."""
+        return self._reader.header
 
     @property
     def format(self) -> str | None:
@@ -77,6 +92,8 @@ class Listing(Pieces):
     @property
     def lacks(self) -> tuple[str, ...]:
         """What the flows read so far did not tell."""
+        if self.format in (listing.SAVED, listing.JSON_LINES):
+            return ()  # they tell all that was known
         if self.format in (listing.SAVE, listing.SAVE_EVENTS):
             return (_NEVER_SAVED, *_NEVER_TOLD)
         seen = self._reader.seen
@@ -94,8 +111,8 @@ class Listing(Pieces):
         """
         wanted = understood(filter)
         evidence = self.evidence()
-        self._reader = listing.Reader(self.name, self._problem)
-        self.problems, self.problem_count = [], 0
+        self._reader = self._new_reader()
+        self.problems, self.problem_count, self.expectations = [], 0, []
         flows = 0
         with self._lines() as lines:
             for chunk in self._reader.tables(lines):
@@ -110,8 +127,8 @@ class Listing(Pieces):
             raise NatscopeError(
                 f"{self.name} is no listing natscope knows: "
                 f"line {first.line}: {first.reason}",
-                hint="it reads what conntrack -L (plain, extended, xml, save), "
-                "conntrack -E and /proc/net/nf_conntrack print",
+                hint="it reads what natscope save, conntrack -L (plain, extended, "
+                "xml, save), conntrack -E and /proc/net/nf_conntrack print",
             )
 
     def table(self, filter: Filter | str | None = None) -> FlowTable:

@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from natscope.codec.text import bulk, lines, save, xml
+from natscope.codec.text import bulk, bulk_save, lines, ndjson, save, xml
 from natscope.codec.text.cells import Cells, Unreadable
 from natscope.errors import ParseError
 from natscope.table.flowtable import FlowTable
@@ -22,6 +22,8 @@ XML = "conntrack -L -o xml"
 EVENTS = "conntrack -E"
 SAVE_EVENTS = "conntrack -E -o save"
 XML_EVENTS = "conntrack -E -o xml"
+SAVED = "natscope save"
+JSON_LINES = "natscope list --ndjson"
 
 _REMARK = re.compile(r"#|nfct_labelmap_new: |conntrack v\S+ \(conntrack-tools\): ")
 """Beginnings of lines beside the flows: comments, what conntrack(8) says on stderr."""
@@ -61,6 +63,8 @@ class Reader:
         problem: called with each line that cannot be read; may raise.
         zone: the time zone of the box, for ``[start=…]`` and ``<when>``, which
             conntrack(8) prints in local time; None is that of this machine.
+        expectation: given the object and the line of each expectation a saved
+            table holds; without it they are passed over.
     """
 
     def __init__(
@@ -68,15 +72,22 @@ class Reader:
         source: str,
         problem: Callable[[ParseError], None],
         zone: tzinfo | None = None,
+        expectation: ndjson.Expectation | None = None,
     ) -> None:
         self._source = source
         self._problem = problem
         self._zone = zone
         self._elements = xml.Elements()
+        self._objects = ndjson.Objects(self._report, expectation)
         self.format: str | None = None
         """What printed the first flow."""
         self.seen: set[str] = set()
         """Columns any flow of the listing had."""
+
+    @property
+    def header(self) -> ndjson.Header | None:
+        """The first line of a saved table, once it is read."""
+        return self._objects.header
 
     def tables(self, text: Iterable[str]) -> Iterator[FlowTable]:
         """The flows, in tables of bounded size and in the order of the lines."""
@@ -86,29 +97,43 @@ class Reader:
             first += len(block)
         for element in self._elements.cut_off():
             self._report(element.reason, element.line)
+        self._objects.end(first - 1)
 
     def _table(self, block: list[str], first: int) -> Iterator[FlowTable]:
         """The flows of some lines; ``first`` is the number of the first one."""
-        tables: list[FlowTable] = []
-        places: list[int] = []
-        rest: Iterable[int] = range(len(block))
-        if not self._elements.open():
-            quick = bulk.parse(block, self._zone)
-            # an element may go over many lines, and what is among them matters
-            if not any(xml.looks_like(block[at]) for at in quick.rest):
-                tables, places, rest = [quick.table], quick.rows.tolist(), quick.rest
+        tables, places, rest = self._quick(block)
         rows = [(at, row) for at in rest for row in self._rows(block[at], first + at)]
         if rows:
             tables.append(FlowTable.from_cells([row for _, row in rows]))
             places += [at for at, _ in rows]
         if not places:
             return
-        table = FlowTable.concat([table for table in tables if len(table)])
-        if rows and len(rows) < len(places):
+        tables = [table for table in tables if len(table)]
+        table = FlowTable.concat(tables)
+        if len(tables) > 1:
             table = table.take(np.argsort(places, kind="stable"))
-        self.format = self.format or _format(block[min(places)])
+        self.format = self.format or self._format(block[min(places)].strip())
         self.seen.update(table.columns)
         yield table
+
+    def _quick(
+        self, block: list[str]
+    ) -> tuple[list[FlowTable], list[int], Iterable[int]]:
+        """Tables of the lines of common shapes, their lines, and those left."""
+        everything = range(len(block))
+        if self._elements.open():
+            return [], [], everything
+        plain = bulk.parse(block, self._zone)
+        # an element may go over many lines, and what is among them matters
+        if any(xml.looks_like(block[at]) for at in plain.rest):
+            return [], [], everything
+        commands = [at for at in plain.rest if block[at].startswith("-")]
+        if not commands:
+            return [plain.table], plain.rows.tolist(), plain.rest
+        saved = bulk_save.parse([block[at] for at in commands])
+        rows = [commands[at] for at in saved.rows.tolist()]
+        left = sorted(set(plain.rest).difference(rows))
+        return [plain.table, saved.table], plain.rows.tolist() + rows, left
 
     def _rows(self, line: str, number: int) -> Iterator[Cells]:
         """The flows that end on a line, read one by one."""
@@ -125,7 +150,11 @@ class Reader:
         for element in self._elements.cut_off():
             self._report(element.reason, element.line)
         try:
-            if save.looks_like(stripped):
+            if ndjson.looks_like(stripped):
+                row = self._objects.read(stripped, number)
+                if row is not None:
+                    yield row
+            elif save.looks_like(stripped):
                 yield save.parse_line(stripped)
             else:
                 yield lines.parse_line(stripped, self._zone)
@@ -136,8 +165,8 @@ class Reader:
         if xml.looks_like(line):
             return True
         # a value may stand on a line of its own
-        inside = self._elements.open()
-        return inside and not (lines.looks_like(line) or save.looks_like(line))
+        others = (lines, save, ndjson)
+        return self._elements.open() and not any(o.looks_like(line) for o in others)
 
     def _flows(self, line: str, number: int) -> Iterator[Cells]:
         for element in self._elements.feed(line, number):
@@ -152,14 +181,15 @@ class Reader:
     def _report(self, reason: str, line: int) -> None:
         self._problem(ParseError(reason, line=line, source=self._source))
 
-
-def _format(line: str) -> str:
-    """What printed a line that holds a flow."""
-    line = line.strip()
-    if save.looks_like(line):
-        return SAVE if line.startswith("-A") and "[USER" not in line else SAVE_EVENTS
-    if lines.looks_like(line):
-        if lines.is_event(line):
-            return EVENTS
-        return EXTENDED if line.startswith(("ipv4", "ipv6")) else PLAIN
-    return XML_EVENTS if "<flow type=" in line else XML
+    def _format(self, line: str) -> str:
+        """What printed a line that holds a flow."""
+        if ndjson.looks_like(line):
+            return JSON_LINES if self.header is None else SAVED
+        if save.looks_like(line):
+            listed = line.startswith("-A") and "[USER" not in line
+            return SAVE if listed else SAVE_EVENTS
+        if lines.looks_like(line):
+            if lines.is_event(line):
+                return EVENTS
+            return EXTENDED if line.startswith(("ipv4", "ipv6")) else PLAIN
+        return XML_EVENTS if "<flow type=" in line else XML

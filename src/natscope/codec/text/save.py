@@ -17,9 +17,9 @@ from natscope.codec.text.lines import U8, U16, U32
 from natscope.uapi import Status
 
 COMMANDS = ("-A", "-I", "-U", "-D", "--add", "--create", "--update", "--delete")
-_TOLD = Status.SEEN_REPLY | Status.ASSURED | Status.FIXED_TIMEOUT | Status.EXPECTED
+TOLD = Status.SEEN_REPLY | Status.ASSURED | Status.FIXED_TIMEOUT | Status.EXPECTED
 
-_ADDRESSES = {
+ADDRESSES = {
     "-s": ("orig", "src"),
     "--src": ("orig", "src"),
     "--orig-src": ("orig", "src"),
@@ -35,7 +35,7 @@ _ADDRESSES = {
     "-n": ("reply", "dst"),
     "--src-nat": ("reply", "dst"),
 }
-_NUMBERS = {
+NUMBERS = {
     "-t": ("timeout", U32),
     "--timeout": ("timeout", U32),
     "-m": ("mark", U32),
@@ -62,7 +62,7 @@ _NUMBERS = {
         for part in ("type", "code", "id")
     },
 }
-_TAGS = {"--orig-vtag": "sctp_vtag_orig", "--reply-vtag": "sctp_vtag_reply"}
+TAGS = {"--orig-vtag": "sctp_vtag_orig", "--reply-vtag": "sctp_vtag_reply"}
 """Printed with their bytes turned round by a little-endian machine, such as
 nearly all are: conntrack(8) takes what the library gives it for big-endian."""
 _OPPOSITE = {
@@ -91,15 +91,15 @@ def parse_line(line: str) -> Cells:
     status: int | None = None
     word_of_state: str | None = None
     for option in words:
-        if option in _ADDRESSES:
-            side, end = _ADDRESSES[option]
+        if option in ADDRESSES:
+            side, end = ADDRESSES[option]
             put_address(cells, side, end, _argument(words, option))
-        elif option in _NUMBERS:
-            column, most = _NUMBERS[option]
+        elif option in NUMBERS:
+            column, most = NUMBERS[option]
             cells[column] = number(_argument(words, option), most, option)
-        elif option in _TAGS:
+        elif option in TAGS:
             tag = number(_argument(words, option), U32, option)
-            cells[_TAGS[option]] = int.from_bytes(tag.to_bytes(4, "little"))
+            cells[TAGS[option]] = int.from_bytes(tag.to_bytes(4, "little"))
         elif option in ("-p", "--protonum"):
             cells["proto"] = _protocol(_argument(words, option))
         elif option in ("-u", "--status"):
@@ -113,7 +113,7 @@ def parse_line(line: str) -> Cells:
         column, value = state(cells.get("proto", 0), word_of_state)
         cells[column] = value
     if status is not None:
-        cells |= {"status": status, "status_mask": int(_TOLD)}
+        cells |= {"status": status, "status_mask": int(TOLD)}
     _fill_reply(cells)
     return finish(cells)
 

@@ -44,6 +44,7 @@ SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 NFNL_SUBSYS_CTNETLINK = 1
 NFNL_SUBSYS_CTNETLINK_EXP = 2
 
+
 class Group:
     """enum nfnetlink_groups: what a socket may listen to."""
 
@@ -279,6 +280,54 @@ class CtaStats:
     CTA_STATS_SEARCH_RESTART = 13
     CTA_STATS_CLASH_RESOLVE = 14
     CTA_STATS_CHAIN_TOOLONG = 15
+
+
+class ExpMsg:
+    """enum ctnl_exp_msg_types, linux/netfilter/nfnetlink_conntrack.h."""
+
+    NEW = 0
+    GET = 1
+    DELETE = 2
+    GET_STATS_CPU = 3
+
+
+class CtaExpect:
+    """enum ctattr_expect."""
+
+    CTA_EXPECT_MASTER = 1
+    CTA_EXPECT_TUPLE = 2
+    CTA_EXPECT_MASK = 3
+    CTA_EXPECT_TIMEOUT = 4
+    CTA_EXPECT_ID = 5
+    CTA_EXPECT_HELP_NAME = 6
+    CTA_EXPECT_ZONE = 7
+    CTA_EXPECT_FLAGS = 8
+    CTA_EXPECT_CLASS = 9
+    CTA_EXPECT_NAT = 10
+    CTA_EXPECT_FN = 11
+
+
+class CtaExpectNat:
+    """enum ctattr_expect_nat."""
+
+    CTA_EXPECT_NAT_DIR = 1
+    CTA_EXPECT_NAT_TUPLE = 2
+
+
+class CtaStatsExp:
+    """enum ctattr_expect_stats."""
+
+    CTA_STATS_EXP_NEW = 1
+    CTA_STATS_EXP_CREATE = 2
+    CTA_STATS_EXP_DELETE = 3
+
+
+class ExpectFlag:
+    """NF_CT_EXPECT_*, linux/netfilter/nf_conntrack_common.h."""
+
+    PERMANENT = 1
+    INACTIVE = 2
+    USERSPACE = 4
 
 
 class CtaStatsGlobal:

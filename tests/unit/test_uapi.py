@@ -68,6 +68,15 @@ CASES = [
     Case("ctattr_stats_global", uapi.CtaStatsGlobal),
     Case("ctattr_filter", uapi.CtaFilter),
     Case(
+        "ctnl_exp_msg_types",
+        uapi.ExpMsg,
+        prefix="IPCTNL_MSG_EXP_",
+        left_out=frozenset({"IPCTNL_MSG_EXP_MAX", "MAX"}),
+    ),
+    Case("ctattr_expect", uapi.CtaExpect),
+    Case("ctattr_expect_nat", uapi.CtaExpectNat),
+    Case("ctattr_expect_stats", uapi.CtaStatsExp),
+    Case(
         "ip_conntrack_status",
         uapi.Status,
         COMMON,

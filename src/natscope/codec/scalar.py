@@ -47,7 +47,7 @@ def decode_cells(message: nlmsg.Bytes) -> Cells:
     if len(message) < nlmsg.ATTRIBUTES_AT:
         reason = f"needs {nlmsg.ATTRIBUTES_AT} bytes, has {len(message)}"
         raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
-    reading = _Reading(message)
+    reading = Reading(message)
     reading.walk(FLOW, nlmsg.ATTRIBUTES_AT, len(message), ())
     return reading.cells()
 
@@ -85,7 +85,7 @@ def flow_of(cells: Cells) -> Flow:
     return Flow(orig, reply, master, extra=extra or None, **rest)
 
 
-class _Reading:
+class Reading:
     """The values of one message as they are found, by column."""
 
     def __init__(self, message: nlmsg.Bytes) -> None:
@@ -95,6 +95,11 @@ class _Reading:
         self.extra: list[tuple[str, bytes]] = []
 
     def walk(self, nest: Nest, start: int, end: int, path: tuple[str, ...]) -> None:
+        """Read the attributes between two offsets.
+
+        Raises:
+            DecodeError: one of them is cut off.
+        """
         for attribute in nla.walk(self.message, start, end, path or (nest.name,)):
             child = nest.children.get(attribute.type)
             here = (*path, child.name if child else nest.child_name(attribute.type))
@@ -106,6 +111,7 @@ class _Reading:
     def leaf(
         self, leaf: Leaf | None, attribute: nla.Attribute, path: tuple[str, ...]
     ) -> None:
+        """Read one attribute that has a value."""
         payload = bytes(self.message[attribute.start : attribute.end])
         if leaf is None:
             self.extra.append((".".join(path), payload))
@@ -121,6 +127,7 @@ class _Reading:
             self.kinds[leaf.column] = leaf.kind
 
     def cells(self) -> Cells:
+        """What was read, as the cells of a flow."""
         self.values["family"] = address_family(self.kinds, nlmsg.ATTRIBUTES_AT)
         if self.extra:
             self.values["extra"] = tuple(self.extra)

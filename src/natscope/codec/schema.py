@@ -14,6 +14,8 @@ from natscope.uapi import (
     Cta,
     CtaCounters,
     CtaDccp,
+    CtaExpect,
+    CtaExpectNat,
     CtaHelp,
     CtaIp,
     CtaProto,
@@ -229,6 +231,34 @@ _FLOW: dict[int, tuple[str, str] | Nest] = {
 
 FLOW = _nest("flow", Cta, _FLOW)
 """Root of the tree: the attributes of an IPCTNL_MSG_CT_NEW message."""
+
+EXPECTATION = _nest(
+    "expectation",
+    CtaExpect,
+    {
+        CtaExpect.CTA_EXPECT_MASTER: _tuple("CTA_EXPECT_MASTER", "master"),
+        CtaExpect.CTA_EXPECT_TUPLE: _tuple("CTA_EXPECT_TUPLE", "expected"),
+        CtaExpect.CTA_EXPECT_MASK: _tuple("CTA_EXPECT_MASK", "mask"),
+        CtaExpect.CTA_EXPECT_TIMEOUT: (BE32, "timeout"),
+        CtaExpect.CTA_EXPECT_ID: (BE32, "id"),
+        CtaExpect.CTA_EXPECT_HELP_NAME: (STRING, "helper"),
+        CtaExpect.CTA_EXPECT_ZONE: (BE16, "zone"),
+        CtaExpect.CTA_EXPECT_FLAGS: (BE32, "flags"),
+        CtaExpect.CTA_EXPECT_CLASS: (BE32, "class_"),
+        CtaExpect.CTA_EXPECT_FN: (STRING, "fn"),
+        CtaExpect.CTA_EXPECT_NAT: _nest(
+            "CTA_EXPECT_NAT",
+            CtaExpectNat,
+            {
+                CtaExpectNat.CTA_EXPECT_NAT_DIR: (BE32, "nat_dir"),
+                CtaExpectNat.CTA_EXPECT_NAT_TUPLE: _tuple(
+                    "CTA_EXPECT_NAT_TUPLE", "nat"
+                ),
+            },
+        ),
+    },
+)
+"""Root of the tree: the attributes of an IPCTNL_MSG_EXP_NEW message."""
 
 
 def address_family(kinds: dict[str, str], attributes_at: int) -> int:

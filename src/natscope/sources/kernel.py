@@ -155,13 +155,9 @@ class Kernel(Pieces):
             # refused before the first entry: this kernel cannot filter so
             yield from self._dump_with(KernelFilter(), command)
 
-    def _dump_with(
-        self, prefilter: KernelFilter, command: int
-    ) -> Iterator[FlowTable]:
+    def _dump_with(self, prefilter: KernelFilter, command: int) -> Iterator[FlowTable]:
         with self.socket() as sock:
-            asked = encode.dump_request(
-                prefilter, seq=sock.next_seq(), command=command
-            )
+            asked = encode.dump_request(prefilter, seq=sock.next_seq(), command=command)
             # the receiver must be done with the socket before it is closed
             with closing(sock.dump(asked, DUMP)) as buffers:
                 next(buffers)

@@ -6,12 +6,11 @@ changes go out many at a time.
 
 from __future__ import annotations
 
+# the module under ``socket``, which would cost a short command a third of its time
+import _socket as socket
 import errno
 import os
 import struct
-
-# the module under ``socket``, which would cost a short command a third of its time
-import _socket as socket
 
 from natscope import uapi
 from natscope.codec import nlmsg

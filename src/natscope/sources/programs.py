@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from natscope import uapi
@@ -35,7 +34,7 @@ def _inode(portid: int) -> str | None:
 
 def _owner(portid: int, inode: str) -> str | None:
     # many programs' first port is their process id
-    pids = [name for name in os.listdir(_PROC) if name.isdigit()]
+    pids = [path.name for path in _PROC.iterdir() if path.name.isdigit()]
     pids.sort(key=lambda pid: pid != str(portid))
     wanted = f"socket:[{inode}]"
     for pid in pids:
@@ -45,11 +44,9 @@ def _owner(portid: int, inode: str) -> str | None:
 
 
 def _holds(pid: str, wanted: str) -> bool:
-    folder = f"/proc/{pid}/fd"
     try:
-        return any(
-            os.readlink(f"{folder}/{number}") == wanted for number in os.listdir(folder)
-        )
+        open_files = (_PROC / pid / "fd").iterdir()
+        return any(str(file.readlink()) == wanted for file in open_files)
     except OSError:
         return False  # gone, or another user's
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from enum import IntEnum
 
 from natscope.errors import FilterError, NatscopeError, UnknownColumn
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-class ExitCode(IntEnum):
+
+class ExitCode:
     """Exit codes of natscope's own commands."""
 
     DONE = 0
@@ -43,9 +43,11 @@ def guarded(run: Callable[[], int]) -> int:
     A reader that goes away (``| head``) ends the process quietly, as it does
     C programs.
     """
+    import signal
+
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        return int(run())
+        return run()
     except SystemExit as stop:  # argparse, which has said why
         return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
     except FilterError as error:
@@ -74,11 +76,33 @@ def complain(message: str, hint: str | None = None) -> None:
 
 def note(line: str) -> None:
     """One line of narration."""
+    _tell(_harmless(line) + "\n")
+
+
+def is_terminal() -> bool:
+    """Whether a person reads the narration."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def progress(line: str) -> None:
+    """A line that the next one replaces, on a terminal."""
+    _tell(f"\r{_harmless(line)}\x1b[K")
+
+
+def ask(question: str) -> str:
+    """A person's answer; empty if there is none to be had."""
+    _tell(question)
+    return sys.stdin.readline()
+
+
+def _tell(text: str) -> None:
     if sys.stderr is None:
         return  # closed before we began
-    with suppress(OSError):  # nobody listens: there is nowhere left to say so
-        sys.stderr.write(_harmless(line) + "\n")
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens: there is nowhere left to say so
 
 
 def _harmless(line: str) -> str:
@@ -92,12 +116,10 @@ def _harmless(line: str) -> str:
 
 def flush() -> None:
     """Write out what argparse complained of."""
-    if sys.stderr is not None:
-        with suppress(OSError):
-            sys.stderr.flush()
+    _tell("")
 
 
-def unknown_command(name: str, known: Iterable[str]) -> ExitCode:
+def unknown_command(name: str, known: Iterable[str]) -> int:
     """Refuse a command that is none, naming the nearest."""
     from difflib import get_close_matches
 

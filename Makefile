@@ -46,6 +46,7 @@ bench:  ## speed and memory against the peers, on this machine
 docs:  ## rewrite the generated pages under docs/
 	@scripts/setup run
 	$(PY) scripts/reference.py
+	$(PY) scripts/manpages.py
 
 lock:  ## resolve pyproject.toml again into requirements/ (needs uv)
 	scripts/lock

@@ -22,7 +22,12 @@ Words = tuple[str, ...]
 
 ONE_HOST: Words = ("-s", "10.0.1.7")
 """Sixteen flows of the table: bench.fill puts as many behind a host."""
-LISTS: tuple[Words, ...] = (("-L",), ("-L", *ONE_HOST), ("-L", "-o", "xml"), ("-L", "-o", "save"))
+LISTS: tuple[Words, ...] = (
+    ("-L",),
+    ("-L", *ONE_HOST),
+    ("-L", "-o", "xml"),
+    ("-L", "-o", "save"),
+)
 CHANGES: tuple[Words, ...] = (
     ("-D", *ONE_HOST),
     ("-D", "-p", "udp"),
@@ -33,24 +38,15 @@ CHANGES: tuple[Words, ...] = (
 
 def start_up(runs: int) -> None:
     """Commands about one entry beside an interpreter that does nothing."""
-    key = (
-        "-p",
-        "tcp",
-        "-s",
-        "10.0.0.1",
-        "-d",
-        "10.0.0.2",
-        "--sport",
-        "1",
-        "--dport",
-        "2",
-    )
+    ends = "-p tcp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2"
+    key = tuple(ends.split())
     make: Words = ("-I", *key, "--state", "ESTABLISHED", "-t", "600")
     nothing = command(sys.executable, "-c", "pass")
     say("\none entry, cold")
     with new_namespace("bench") as namespace, namespace.enter():
         command(*OURS, *make)()
-        for words in (("-C",), ("-G", *key)):
+        shown: tuple[Words, ...] = (("-C",), ("-G", *key))
+        for words in shown:
             ours, base = paired(3 * runs, command(*OURS, *words), nothing)
             report(f"conntrack {words[0]}", ours, "python -c pass", base)
         for first, words in ((("-D", *key), make), (make, ("-D", *key))):

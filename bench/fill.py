@@ -81,6 +81,7 @@ def _request(share: Share) -> bytes:
     public = ip_address(_PUBLIC[share.version])
     tcp = share.proto == IPPROTO_TCP
     seen = Status.SEEN_REPLY | Status.ASSURED if share.replied else 0
+    seen |= Status.SRC_NAT
     flow = Flow(
         orig=FlowTuple(inside, outside, share.proto, _SPORT, _DPORT),
         reply=FlowTuple(outside, public, share.proto, _DPORT, _PUBLIC_PORT),

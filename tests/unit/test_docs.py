@@ -49,9 +49,10 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert {_name(page) for page in DOCS.rglob("*.md")} <= {_name(p) for p in reached}
 
 
-def test_the_generated_pages_are_what_the_code_says() -> None:
+@pytest.mark.parametrize("script", ["reference.py", "manpages.py"])
+def test_the_generated_pages_are_what_the_code_says(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/reference.py", "--check"],
+        [sys.executable, f"scripts/{script}", "--check"],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 
-@dataclass(frozen=True, slots=True)
 class Command:
     """A command: the module under ``cli`` whose ``run`` it is, and one line."""
 
-    module: str
-    about: str
+    __slots__ = ("about", "module")
+
+    def __init__(self, module: str, about: str) -> None:
+        self.module = module
+        self.about = about
 
 
 COMMANDS = {
@@ -27,8 +30,17 @@ COMMANDS = {
     "who": Command("who", "who is behind a public address and port"),
     "count": Command("count", "how many flows, in all or by any column"),
     "stats": Command("stats", "the table's fill and the kernel's counters, explained"),
+    "delete": Command("delete", "delete the flows a filter matches, with an undo"),
+    "update": Command("update", "set mark, timeout, labels … of flows, with an undo"),
+    "insert": Command("insert", "put a flow into the table, translation and all"),
+    "flush": Command("flush", "delete every flow, when asked by name, with an undo"),
+    "undo": Command("undo", "take the last change back"),
+    "save": Command("save", "save the table, losing nothing"),
+    "restore": Command("restore", "put a saved table back"),
+    "conntrack": Command("conntrack", "as conntrack(8) 1.4.9, its defects mended"),
     "netstat-nat": Command("netstat_nat", "as netstat-nat 1.4.10, its defects mended"),
     "demo": Command("demo", "a private lab with real NAT traffic, listed"),
+    "drop-in": Command("drop_in", "install conntrack or netstat-nat under their names"),
     "help": Command("help", "help on filters, columns, kinds and formats"),
 }
 
@@ -74,8 +86,9 @@ def _dispatch(words: list[str]) -> int:
     command = COMMANDS.get(name)
     if command is None:
         return diagnostics.unknown_command(name, COMMANDS)
-    run = import_module(f"natscope.cli.{command.module}").run
-    code: int = run(rest)
+    from importlib import import_module
+
+    code: int = import_module(f"natscope.cli.{command.module}").run(rest)
     return code
 
 
@@ -84,7 +97,7 @@ def _usage() -> str:
     lines = [f"  {name:<{width}}  {c.about}" for name, c in COMMANDS.items()]
     return (
         "usage: natscope COMMAND [ARGUMENTS]\n\n"
-        "See every network address translation of this box.\n\n"
+        "See and change every network address translation of this box.\n\n"
         + "\n".join(lines)
         + "\n\nnatscope COMMAND --help tells more; begin with: natscope list\n"
     )

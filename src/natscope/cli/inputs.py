@@ -155,7 +155,7 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
         yield kernel
 
 
-def report(source: Source) -> diagnostics.ExitCode:
+def report(source: Source) -> int:
     """Say what a saved listing could not give; the exit code that follows."""
     problems = getattr(source, "problems", None)
     if problems is not None and source.lacks:

@@ -1,0 +1,156 @@
+"""``natscope insert PROTO SOURCE to DESTINATION …``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from natscope import uapi
+from natscope.cli import changing, diagnostics, inputs, update
+from natscope.cli.diagnostics import UsageError
+
+if TYPE_CHECKING:
+    from natscope.model.flow import Flow
+    from natscope.model.tuples import Address, FlowTuple
+
+EPILOG = """\
+examples:
+  natscope insert tcp 10.0.0.5:51000 to 198.51.100.9:443 --snat 203.0.113.7
+  natscope insert udp 192.0.2.9:4242 to 203.0.113.7:53 --dnat 10.0.0.3:53
+  natscope insert icmp 10.0.0.5 to 198.51.100.9 --id 77 --timeout 30
+  natscope insert gre 10.0.0.5 to 198.51.100.9 --key 0x11,0x77
+The translation is one the kernel applies to the flow's packets.
+"""
+DEFAULT_TIMEOUT_S = 120
+_ICMP = {uapi.IPPROTO_ICMP: 8, uapi.IPPROTO_ICMPV6: 128}
+"""Echo requests."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope insert``."""
+    made = inputs.command_parser("insert", "Put a flow into the table.", EPILOG)
+    made.add_argument("proto", help="tcp, udp, icmp, gre …, or a number")
+    made.add_argument("source", metavar="ADDRESS[:PORT]", help="where it comes from")
+    made.add_argument("to", choices=["to"], help="the word to")
+    made.add_argument("destination", metavar="ADDRESS[:PORT]", help="where it goes")
+    what = made.add_argument_group("what to set")
+    what.add_argument("--snat", metavar="ADDRESS[:PORT]", help="the translated source")
+    what.add_argument("--dnat", metavar="ADDRESS[:PORT]", help="the real destination")
+    what.add_argument("--id", type=int, metavar="N", help="ICMP id", default=0)
+    what.add_argument("--key", metavar="SRC,DST", help="GRE keys")
+    what.add_argument("--zone", type=int, metavar="N", help="conntrack zone")
+    update.add_settings(what)
+    what.add_argument(
+        "--replace", action="store_true", help="change the flow if it is there"
+    )
+    changing.add_options(made)
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Insert the flow the command line describes."""
+    options = parser().parse_args(argv)
+    flow = _flow(options)
+    from natscope.actions import plan
+    from natscope.sources.kernel import Kernel
+
+    with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
+        planned = plan.insert(kernel, [flow], replace=options.replace)
+        return changing.carry_out(options, planned)
+
+
+def _flow(options: argparse.Namespace) -> Flow:
+    from natscope.model.flow import Flow
+
+    orig = _tuple(options)
+    reply = orig.reversed()
+    if options.snat:
+        address, port = _end(options.snat)
+        reply = replace(reply, dst=address)
+        if port is not None:
+            reply = replace(reply, dport=port)
+    if options.dnat:
+        address, port = _end(options.dnat)
+        reply = replace(reply, src=address)
+        if port is not None:
+            reply = replace(reply, sport=port)
+    families = {orig.src.version, orig.dst.version, reply.src.version}
+    if len(families | {reply.dst.version}) > 1:
+        raise UsageError("IPv4 and IPv6 in one flow")
+    values, mark_mask, _ = update.settings(options)
+    if mark_mask is not None:
+        raise UsageError("a new flow's mark has no mask")
+    values.setdefault("timeout", DEFAULT_TIMEOUT_S)
+    if orig.proto == uapi.IPPROTO_TCP:
+        values.setdefault("tcp_state", uapi.TCP_STATES.index("ESTABLISHED"))
+        # the windows seen so far are not known: take what comes
+        values["tcp_flags_orig"] = values["tcp_flags_reply"] = _LIBERAL << 8
+    elif "tcp_state" in values:
+        raise UsageError("--state is for tcp")
+    return Flow(orig, reply, zone=options.zone, **values)
+
+
+_LIBERAL = 0x08 | 0x02
+"""IP_CT_TCP_FLAG_BE_LIBERAL and SACK_PERM, as conntrack(8) sets them."""
+
+
+def _tuple(options: argparse.Namespace) -> FlowTuple:
+    from natscope.model.tuples import FlowTuple
+
+    proto = _proto(options.proto)
+    src, sport = _end(options.source)
+    dst, dport = _end(options.destination)
+    if options.zone is not None and not 0 <= options.zone <= 0xFFFF:
+        raise UsageError(f"zone {options.zone} is not from 0 to 65535")
+    if proto in _ICMP:
+        if not 0 <= options.id <= 0xFFFF:
+            raise UsageError(f"--id {options.id} is not from 0 to 65535")
+        return FlowTuple(
+            src, dst, proto, icmp_type=_ICMP[proto], icmp_code=0, icmp_id=options.id
+        )
+    if proto == uapi.IPPROTO_GRE:
+        sport, dport = _keys(options.key)
+    elif proto in uapi.PORT_PROTOCOLS and None in (sport, dport):
+        raise UsageError(f"{options.proto} needs ports: ADDRESS:PORT at both ends")
+    elif proto not in uapi.PORT_PROTOCOLS and (sport, dport) != (None, None):
+        raise UsageError(f"{options.proto} has no ports")
+    return FlowTuple(src, dst, proto, sport, dport)
+
+
+def _proto(text: str) -> int:
+    number = uapi.PROTOCOL_NUMBERS.get(text.lower())
+    if number is None and text.isascii() and text.isdigit() and int(text) < 256:
+        number = int(text)
+    if number is None:
+        raise UsageError(f"no protocol {text!r}")
+    return number
+
+
+def _end(text: str) -> tuple[Address, int | None]:
+    """``10.0.0.5``, ``10.0.0.5:80``, ``2001:db8::1``, ``[2001:db8::1]:80``."""
+    address, port = text, ""
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    try:
+        number = int(port) if port else None
+        found = ip_address(address)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no ADDRESS[:PORT]") from error
+    if number is not None and not 0 <= number <= 0xFFFF:
+        raise UsageError(f"port {number} is not from 0 to 65535")
+    return found, number
+
+
+def _keys(text: str | None) -> tuple[int, int]:
+    try:
+        src, dst = ((int(key, 0)) for key in (text or "0,0").split(","))
+    except ValueError as error:
+        raise UsageError(f"--key {text!r} is not SRC,DST") from error
+    if not (0 <= src <= 0xFFFF and 0 <= dst <= 0xFFFF):
+        raise UsageError("a GRE key here is from 0 to 0xffff (PPTP's call id)")
+    return src, dst

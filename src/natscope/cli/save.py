@@ -1,0 +1,83 @@
+"""``natscope save [FILE] [FILTER]``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from natscope.cli import diagnostics, inputs, output
+from natscope.cli.diagnostics import ExitCode
+
+EPILOG = """\
+examples:
+  natscope save /root/flows.jsonl           the whole table, expectations too
+  natscope save - tcp and snat | ssh gw2 natscope restore -
+JSON lines: all the kernel tells of each flow.  natscope list reads such a file,
+natscope restore puts it back.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope save``."""
+    made = inputs.command_parser("save", "Save the table, losing nothing.", EPILOG)
+    made.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="- is standard output"
+    )
+    made.add_argument("words", nargs="*", metavar="FILTER", help="which flows")
+    made.add_argument(
+        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+    )
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Save the table."""
+    options = inputs.parse(parser(), argv)
+    saving = _Saving(options)
+    if options.file == "-":
+        for piece in saving.pieces():
+            output.write(piece)
+    else:
+        from natscope.sources import journal
+
+        journal.write("save", saving.pieces(), Path(options.file))
+    diagnostics.note(saving.summary())
+    return ExitCode.DONE if saving.flows else ExitCode.NOTHING
+
+
+class _Saving:
+    """Reads the table and counts what it writes."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._filter = inputs.filter_of(options.words)
+        self.flows = 0
+        self.expectations = 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """The text of the file, as it is read."""
+        from natscope.render import saved
+        from natscope.sources.kernel import Kernel
+
+        with Kernel(self._options.netns, wire=diagnostics.wire()) as kernel:
+            yield saved.header(time_ns=time.time_ns(), netns=kernel.netns)
+            for chunk in kernel.chunks(self._filter):
+                self.flows += len(chunk)
+                yield saved.flows(chunk)
+            if self._filter is None:
+                from natscope.codec.text.expectation import to_json
+                from natscope.sources.expectations import expectations
+
+                with kernel.socket() as sock:
+                    for one in expectations(sock):
+                        self.expectations += 1
+                        yield saved.expectation(to_json(one))
+
+    def summary(self) -> str:
+        """What was saved, in words."""
+        told = f"saved {self.flows} flow{'s' * (self.flows != 1)}"
+        if self.expectations:
+            told += f" and {self.expectations} expectations"
+        return told

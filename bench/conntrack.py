@@ -49,7 +49,7 @@ def start_up(runs: int) -> None:
         for words in shown:
             ours, base = paired(3 * runs, command(*OURS, *words), nothing)
             report(f"conntrack {words[0]}", ours, "python -c pass", base)
-        for first, words in ((("-D", *key), make), (make, ("-D", *key))):
+        for first, words in ((("-D", *key), make), (("-A", *make[1:]), ("-D", *key))):
             ours, base = paired(
                 3 * runs,
                 command(*OURS, *words),

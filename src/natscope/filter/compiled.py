@@ -53,6 +53,12 @@ class Filter:
 
         return kernel_filter(self.tree)
 
+    def kernels(self) -> tuple[KernelFilter, ...]:
+        """The same in several, disjoint, where that leaves out more."""
+        from natscope.filter.prefilter import kernel_filters
+
+        return kernel_filters(self.tree)
+
     def exact_kernel(self) -> KernelFilter | None:
         """What the kernel can match all by itself, None if it cannot."""
         from natscope.filter.prefilter import exact_kernel_filter

@@ -41,10 +41,24 @@ _PLACE = {
 """Qualifiers the kernel knows: tuple, address and port."""
 
 
-def kernel_filter(tree: Tree) -> KernelFilter:
-    """The pre-filter of a syntax tree."""
+def kernel_filters(tree: Tree) -> tuple[KernelFilter, ...]:
+    """Pre-filters that together let through what one would, and less besides.
+
+    The kernel compares tuples only where a family is given; so a filter that
+    needs it and leaves the family open is asked for each.
+    """
+    found = kernel_filter(tree)
+    if found.family == uapi.AF_UNSPEC:
+        each = tuple(kernel_filter(tree, one) for one in _FAMILY.values())
+        if any((one.orig, one.reply) != (found.orig, found.reply) for one in each):
+            return each
+    return (found,)
+
+
+def kernel_filter(tree: Tree, family: int | None = None) -> KernelFilter:
+    """The pre-filter of a syntax tree, for flows of one family or of both."""
     parts = tree.parts if isinstance(tree, And) else (tree,)
-    family = _one(_families(parts))
+    family = _one(_families(parts)) or family
     mark = _merged(_bits(parts, "mark"))
     status = _merged(_status_bits(parts))
     return KernelFilter(

@@ -122,3 +122,11 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_the_kernel_is_asked_what_it_answers_rightly(case: Case) -> None:
     assert case.asked == parse(case.text).kernel()
+
+
+def test_a_filter_that_needs_a_family_is_asked_for_each() -> None:
+    both = parse("udp and dst port 53").kernels()
+    assert [one.family for one in both] == [AF_INET, AF_INET6]
+    assert {one.orig.dport for one in both} == {53}
+    for text in ("ip and udp", "mark 5", "", "src 10.0.0.1 and udp", "not udp"):
+        assert parse(text).kernels() == (parse(text).kernel(),)

@@ -63,7 +63,7 @@ def delete(request: Request) -> int:
     event = 3 if "save" in request.output else 0
     work = _Work(request)
     with Kernel(wire=diagnostics.wire()).socket() as sock:
-        for chunk in matched(request):
+        for chunk in matched(request, any_order=True):
             outcome = changes.delete(sock, chunk)
             work.done(_changed(chunk, outcome), outcome, event)
     return work.end("deleting entries")
@@ -78,7 +78,7 @@ def update(request: Request) -> int:
     settings = _settings(request)
     work = _Work(request)
     with Kernel(wire=diagnostics.wire()).socket() as sock:
-        for chunk in matched(request):
+        for chunk in matched(request, any_order=True):
             differing = changes.differing(chunk, settings)
             if len(differing):
                 outcome = _update(sock, differing, settings)
@@ -123,13 +123,16 @@ class _Work:
         )
 
 
-def matched(request: Request) -> Iterator[FlowTable]:
-    """The entries the options name, in pieces, as the kernel lists them."""
+def matched(request: Request, *, any_order: bool = False) -> Iterator[FlowTable]:
+    """The entries the options name, in pieces, as the kernel lists them.
+
+    With ``any_order`` perhaps one family after the other, which is faster.
+    """
     bits = showing.label_bits(request, request.labels) if request.labels else 0
     wanted = select.wanted(request, bits)
     kernel = Kernel(wire=diagnostics.wire())
     command = uapi.CtMsg.GET_CTRZERO if request.zero else _DUMPS[request.table]
-    yield from kernel.chunks(wanted, command=command)
+    yield from kernel.chunks(wanted, command=command, any_order=any_order)
 
 
 def _update(sock: NetlinkSocket, table: FlowTable, settings: Settings) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from natscope import uapi
 from natscope.actions import plan
 from natscope.cli import main
 from natscope.codec.text.expectation import from_json, to_json
+from natscope.errors import KernelError
 from natscope.model.expectation import Expectation
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
@@ -80,8 +82,27 @@ def test_what_is_announced_is_listed() -> None:
         assert {one.mask for one in found} == {one.mask for one in ANNOUNCED}
         assert {one.master for one in found} == {FTP, FTP6, SIP}
         assert {one.helper for one in found} == {"ftp", "sip"}
-        of_ftp = expectations.expectations(sock, master=FTP)
+        of_ftp = expectations.of_master(sock, FTP)
         assert [one.expected.dport for one in of_ftp] == [40000]
+
+
+def test_a_master_in_a_zone_is_asked_there() -> None:
+    zoned = Flow(FTP, FTP.reversed(), status=6, timeout=600, helper="ftp", tcp_state=3)
+    plain = replace(zoned, helper=None)
+    kernel = Kernel()
+    done = plan.insert(kernel, [replace(zoned, zone=7), plain]).run()
+    assert done.refused == {}
+    with kernel.socket() as sock:
+        expectations.create(sock, replace(ANNOUNCED[0], zone=7))
+        assert [one.zone for one in expectations.expectations(sock)] == [None]
+        assert expectations.of_master(sock, FTP) == []
+        assert [one.zone for one in expectations.of_master(sock, FTP, zone=7)] == [7]
+        with pytest.raises(KernelError):
+            expectations.of_master(sock, FTP, zone=8)
+        assert expectations.delete_by_master(sock, FTP) == 0
+        assert [one.zone for one in kernel.expectations()] == [7]
+        assert expectations.delete_by_master(sock, FTP, zone=7) == 1
+    assert kernel.expectations() == []
 
 
 MASKED = (

@@ -68,12 +68,10 @@ class _Saving:
                 yield saved.flows(chunk)
             if self._filter is None:
                 from natscope.codec.text.expectation import to_json
-                from natscope.sources.expectations import expectations
 
-                with kernel.socket() as sock:
-                    for one in expectations(sock):
-                        self.expectations += 1
-                        yield saved.expectation(to_json(one))
+                for one in kernel.expectations():
+                    self.expectations += 1
+                    yield saved.expectation(to_json(one))
 
     def summary(self) -> str:
         """What was saved, in words."""

@@ -56,7 +56,11 @@ def decode_expectation(message: nlmsg.Bytes) -> Expectation:
         nat = _tuple(values, "nat", "CTA_EXPECT_NAT_TUPLE")
     names = ("timeout", "zone", "flags", "class_", "id", "helper", "fn", "nat_dir")
     sides |= {name: values.get(name) for name in names}
-    return Expectation(**sides, nat=nat)
+    one = Expectation(**sides, nat=nat)
+    if not one.is_of_one_family():
+        reason = "IPv4 and IPv6 in one expectation"
+        raise DecodeError(reason, path=("expectation",), offset=nlmsg.ATTRIBUTES_AT)
+    return one
 
 
 def _tuple(values: dict[str, Any], side: str, attribute: str) -> FlowTuple:
@@ -65,15 +69,19 @@ def _tuple(values: dict[str, Any], side: str, attribute: str) -> FlowTuple:
             reason = f"{column} is missing"
             raise DecodeError(reason, path=(attribute,), offset=nlmsg.ATTRIBUTES_AT)
     ends = [ip_address(values[f"{side}_{end}"]) for end in ("src", "dst")]
-    if ends[0].version != ends[1].version:
-        reason = "IPv4 and IPv6 in one tuple"
-        raise DecodeError(reason, path=(attribute,), offset=nlmsg.ATTRIBUTES_AT)
     rest = {field: values.get(f"{side}_{field}") for field in _FIELDS}
     return FlowTuple(ends[0], ends[1], values[f"{side}_proto"], **rest)
 
 
 def create_request(expectation: Expectation, *, seq: int) -> bytes:
-    """Announce a flow; its master must be in the table and have a helper."""
+    """Announce a flow; its master must be in the table and have a helper.
+
+    Raises:
+        ValueError: IPv4 and IPv6 in one expectation.
+    """
+    if not expectation.is_of_one_family():
+        msg = "an expectation is of IPv4 or of IPv6, not of both"
+        raise ValueError(msg)
     flags = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL | uapi.NLM_F_ACK
     return _request(uapi.ExpMsg.NEW, flags, seq, _cells(expectation), _CREATED)
 
@@ -103,16 +111,27 @@ def flush_request(*, seq: int) -> bytes:
     return _request(uapi.ExpMsg.DELETE, uapi.NLM_F_ACK, seq, cells, ())
 
 
-def dump_request(
-    *, seq: int, family: int = uapi.AF_UNSPEC, master: FlowTuple | None = None
+def dump_request(*, seq: int, family: int = uapi.AF_UNSPEC) -> bytes:
+    """Ask for every expectation, or those of a family."""
+    cells = {"family": family, "proto": 0}
+    return _request(uapi.ExpMsg.GET, uapi.NLM_F_DUMP, seq, cells, ())
+
+
+def dump_of_master_request(
+    master: FlowTuple, *, seq: int, zone: int | None = None
 ) -> bytes:
-    """Ask for every expectation, or those of one master."""
-    cells: dict[str, Any] = {"family": family, "proto": 0}
-    if master is not None:
-        cells = _tuple_cells("master", master)
-        cells |= {"family": _family(master), "proto": master.proto}
-    kinds = (CtaExpect.CTA_EXPECT_MASTER,)
-    return _request(uapi.ExpMsg.GET, uapi.NLM_F_DUMP, seq, cells, kinds)
+    """Ask for the expectations of one flow; ``zone`` is the one that is in.
+
+    With NLM_F_ACK: where the flow has no helper, ctnetlink_dump_exp_ct() starts
+    no dump, and without it there would be no answer at all.
+    """
+    cells = _tuple_cells("master", master)
+    cells |= {"family": _family(master), "proto": master.proto}
+    if zone is not None:
+        cells["zone"] = zone
+    flags = uapi.NLM_F_DUMP | uapi.NLM_F_ACK
+    kinds = (CtaExpect.CTA_EXPECT_MASTER, CtaExpect.CTA_EXPECT_ZONE)
+    return _request(uapi.ExpMsg.GET, flags, seq, cells, kinds)
 
 
 def stats_request(*, seq: int) -> bytes:
@@ -125,11 +144,14 @@ def decode_stats(message: bytes) -> CpuStats:
     """Read one answer to IPCTNL_MSG_EXP_GET_STATS_CPU.
 
     Raises:
-        DecodeError: a counter that is not 32 bits.
+        DecodeError: it is cut off, or a counter is not 32 bits.
     """
     names = uapi.names(CtaStatsExp)
     counters = {}
     at, end = nlmsg.ATTRIBUTES_AT, len(message)
+    if end < at:
+        reason = f"needs {at} bytes, has {end}"
+        raise DecodeError(reason, path=("nfgenmsg",), offset=end)
     for attribute in nla.walk(message, at, end, ("CTA_STATS_EXP",)):
         payload = message[attribute.start : attribute.end]
         if len(payload) != 4:

@@ -22,7 +22,7 @@ class Expectation:
     timeout: int | None = None
     """Seconds left before it is dropped."""
     zone: int | None = None
-    """Zone; the kernel sends none for zone 0."""
+    """The zone of its master; the kernel takes it and never tells it."""
     flags: int | None = None
     """NF_CT_EXPECT_*: permanent, inactive, from user space."""
     class_: int | None = None
@@ -35,3 +35,8 @@ class Expectation:
     """What the expected flow is translated to, where the helper rewrote it."""
     nat_dir: int | None = None
     """The direction ``nat`` is of: 0 original, 1 reply."""
+
+    def is_of_one_family(self) -> bool:
+        """Whether all its tuples are of IPv4, or all of IPv6, as the kernel's are."""
+        tuples = (self.expected, self.mask, self.master, self.nat or self.expected)
+        return len({end.version for t in tuples for end in (t.src, t.dst)}) == 1

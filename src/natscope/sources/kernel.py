@@ -32,6 +32,7 @@ from natscope.sources.nlsocket import NetlinkSocket
 if TYPE_CHECKING:
     from natscope.codec.vector import Decoder
     from natscope.filter import Filter
+    from natscope.model.expectation import Expectation
     from natscope.sources.nlsocket import Wire
     from natscope.sources.receiver import Datagrams
     from natscope.table.flowtable import FlowTable
@@ -76,7 +77,11 @@ class Kernel(Pieces):
             self._namespace.close()
 
     def chunks(
-        self, filter: Filter | str | None = None, *, command: int = uapi.CtMsg.GET
+        self,
+        filter: Filter | str | None = None,
+        *,
+        command: int = uapi.CtMsg.GET,
+        any_order: bool = False,
     ) -> Iterator[FlowTable]:
         """The table in pieces of some thousand rows, in the kernel's order.
 
@@ -86,6 +91,7 @@ class Kernel(Pieces):
             filter: which flows.
             command: GET_CTRZERO also sets the counters of what the kernel sends
                 to zero; GET_DYING and GET_UNCONFIRMED are other lists.
+            any_order: the kernel's order does not matter, only the time it takes.
 
         Raises:
             KernelError: the kernel refused; PermissionNeeded without
@@ -97,10 +103,21 @@ class Kernel(Pieces):
             return
         beside = wanted.needs() & {"addresses", "timeouts", "start"}
         evidence = self.evidence() if beside else Evidence()
-        for chunk in self.dump(wanted.kernel(), command=command):
-            kept = chunk.mask(wanted.mask(chunk, evidence))
-            if len(kept):
-                yield kept
+        prefilters = wanted.kernels() if any_order else (wanted.kernel(),)
+        for prefilter in prefilters:
+            for chunk in self.dump(prefilter, command=command):
+                kept = chunk.mask(wanted.mask(chunk, evidence))
+                if len(kept):
+                    yield kept
+
+    def table(self, filter: Filter | str | None = None) -> FlowTable:
+        """The flows a filter keeps, each entry once, as one table.
+
+        In no particular order.
+        """
+        from natscope.table.flowtable import FlowTable
+
+        return FlowTable.concat(list(self.chunks(filter, any_order=True))).dedupe()
 
     def evidence(self) -> Evidence:
         """The time now, and the box's timeouts and addresses."""
@@ -108,6 +125,17 @@ class Kernel(Pieces):
             timeouts = box.read_timeouts()
             addresses = box.read_addresses(self._wire)
         return Evidence(time.time_ns(), timeouts, addresses)
+
+    def expectations(self) -> list[Expectation]:
+        """What helpers expect, each with its zone where that is not 0.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        from natscope.sources import expectations as source
+
+        with self.socket() as sock:
+            return list(source.with_zones(sock, source.expectations(sock)))
 
     def neighbours(self) -> list[box.Neighbour]:
         """The hosts the box sees on its links."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from natscope.codec.text.cells import Unreadable
 from natscope.model.expectation import Expectation
-from natscope.model.tuples import FlowTuple
+from natscope.model.tuples import Address, FlowTuple
 
 _SIDES = ("expected", "mask", "master", "nat")
 _NUMBERS = {
@@ -21,6 +22,7 @@ _NUMBERS = {
     "nat_dir": 0xFFFF_FFFF,
 }
 _TEXTS = ("helper", "fn")
+_SOUND = re.compile(r"[^\ud800-\udfff]*")
 _TUPLE_NUMBERS = {
     "proto": 0xFF,
     "sport": 0xFFFF,
@@ -70,7 +72,11 @@ def from_json(told: Mapping[str, Any]) -> Expectation:
     read |= {name: _text(name, told[name]) for name in _TEXTS if name in told}
     if "class" in read:
         read["class_"] = read.pop("class")
-    return Expectation(**read)
+    one = Expectation(**read)
+    if not one.is_of_one_family():
+        msg = "IPv4 and IPv6 in one expectation"
+        raise Unreadable(msg)
+    return one
 
 
 def _tuple(side: str, told: object) -> FlowTuple:
@@ -81,20 +87,25 @@ def _tuple(side: str, told: object) -> FlowTuple:
     if unknown or not {"src", "dst", "proto"} <= set(told):
         msg = f"{side} has no {unknown[0]!r}" if unknown else f"{side} is not whole"
         raise Unreadable(msg)
-    try:
-        ends = [ip_address(_text(side, told[end])) for end in ("src", "dst")]
-    except ValueError as error:
-        msg = f"{side}: {error}"
-        raise Unreadable(msg) from error
-    if ends[0].version != ends[1].version:
-        msg = f"{side}: IPv4 and IPv6 in one tuple"
-        raise Unreadable(msg)
+    ends = [_address(f"{side}.{end}", told[end]) for end in ("src", "dst")]
     numbers = {
         name: _number(f"{side}.{name}", told[name], most)
         for name, most in _TUPLE_NUMBERS.items()
         if name in told
     }
     return FlowTuple(ends[0], ends[1], **numbers)
+
+
+def _address(name: str, value: object) -> Address:
+    try:
+        found = ip_address(_text(name, value))
+    except ValueError as error:
+        msg = f"{name} {value!r} is no address"
+        raise Unreadable(msg) from error
+    if isinstance(found, IPv6Address) and found.scope_id is not None:
+        msg = f"{name} {value!r} has a scope, which no tuple has"
+        raise Unreadable(msg)
+    return found
 
 
 def _number(name: str, value: object, most: int) -> int:
@@ -105,7 +116,8 @@ def _number(name: str, value: object, most: int) -> int:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        msg = f"{name} {value!r} is no text"
-        raise Unreadable(msg)
-    return value
+    # JSON can hold halves of surrogate pairs, which no encoding has
+    if isinstance(value, str) and "\0" not in value and _SOUND.fullmatch(value):
+        return value
+    msg = f"{name} {value!r} is no text"
+    raise Unreadable(msg)

@@ -7,6 +7,8 @@
     with natscope.open() as kernel:          # this box; needs CAP_NET_ADMIN
         for flow in kernel.flows("snat and dst port 443"):
             print(flow.orig.src, flow.reply.dst)
+        plan = natscope.delete(kernel, "udp and dst port 53")
+        print(len(plan), plan.run().done)
     table = natscope.read("saved.txt").table("udp and unreplied")
 """
 
@@ -16,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from natscope.actions.changes import Outcome
+    from natscope.actions.plan import Plan, delete, flush, insert, update
     from natscope.errors import (
         DecodeError,
         FilterError,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     )
     from natscope.filter import Filter
     from natscope.model.evidence import Evidence
+    from natscope.model.expectation import Expectation
     from natscope.model.flow import Flow
     from natscope.model.nat import Kind, Translation, translation
     from natscope.model.tuples import FlowTuple
@@ -45,6 +50,13 @@ _HOMES = {
     "NatscopeError": "errors",
     "ParseError": "errors",
     "PermissionNeeded": "errors",
+    "Outcome": "actions.changes",
+    "Plan": "actions.plan",
+    "delete": "actions.plan",
+    "flush": "actions.plan",
+    "insert": "actions.plan",
+    "update": "actions.plan",
+    "Expectation": "model.expectation",
     "Filter": "filter",
     "Evidence": "model.evidence",
     "Flow": "model.flow",
@@ -60,6 +72,7 @@ _HOMES = {
 __all__ = [
     "DecodeError",
     "Evidence",
+    "Expectation",
     "Filter",
     "FilterError",
     "Flow",
@@ -70,12 +83,18 @@ __all__ = [
     "MissingTool",
     "NamespaceError",
     "NatscopeError",
+    "Outcome",
     "ParseError",
     "PermissionNeeded",
+    "Plan",
     "Translation",
+    "delete",
+    "flush",
+    "insert",
     "open",
     "read",
     "translation",
+    "update",
 ]
 
 

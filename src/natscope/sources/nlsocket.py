@@ -66,22 +66,41 @@ class NetlinkSocket:
         """Close the socket; a dump in progress ends."""
         self._socket.close()
 
-    def listen(self, groups: Iterable[int], buffer_size: int | None = None) -> int:
+    def fileno(self) -> int:
+        """The descriptor, to wait on."""
+        return self._socket.fileno()
+
+    def listen(
+        self,
+        groups: Iterable[int],
+        buffer_size: int | None = None,
+        *,
+        program: bytes | None = None,
+        reliable: bool = False,
+    ) -> int:
         """Receive the events of these groups from now on.
 
         Args:
             groups: of uapi.Group.
             buffer_size: of the receive buffer, in bytes.
+            program: classic BPF, struct sock_filter packed; what it rejects
+                never takes room.
+            reliable: what finds no room is the sender's to keep.
 
         Returns:
             The size of the receive buffer in force (the kernel doubles it).
 
         Raises:
-            KernelError: not permitted, or no such group.
+            KernelError: not permitted, no such group, or no such program.
         """
         try:
             if buffer_size is not None:
                 _set_buffer(self._socket, buffer_size)
+            if program is not None:
+                _attach(self._socket, program)
+            if reliable:
+                option = uapi.NETLINK_BROADCAST_ERROR
+                self._socket.setsockopt(uapi.SOL_NETLINK, option, 1)
             for group in groups:
                 self._socket.setsockopt(
                     uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, group
@@ -90,7 +109,19 @@ class NetlinkSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, no_limit)
         except OSError as error:
             raise _os_error("listening to events", error) from error
+        return self._buffer_size()
+
+    def set_buffer(self, size: int) -> int:
+        """Make the receive buffer larger; its size now (the kernel doubles it)."""
+        _set_buffer(self._socket, size)
+        return self._buffer_size()
+
+    def _buffer_size(self) -> int:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def getsockopt(self, option: int, size: int) -> bytes:
+        """A SOL_SOCKET option as it lies in memory."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, option, size)
 
     def events(self, most: int = 4096) -> list[bytes]:
         """Wait for events; all that are there, each a whole message.
@@ -179,11 +210,12 @@ class NetlinkSocket:
         if self._wire is not None:
             self._wire("sent", request)
         from natscope.sources.receiver import Datagrams, Receiver
+        from natscope.sources.slots import Slots
 
         receiver = Receiver(self._socket, request)
         receiver.start()
         try:
-            yield Datagrams(memoryview(b""))  # under way: time to load what decodes
+            yield Datagrams(Slots(1, 4))  # under way: time to load what decodes
             while (filled := receiver.filled.get()) is not None:
                 if isinstance(filled, OSError):
                     raise _os_error(operation, filled)
@@ -245,6 +277,15 @@ def _set_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, uapi.SO_RCVBUFFORCE, size)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _attach(sock: socket.socket, program: bytes) -> None:
+    """SO_ATTACH_FILTER with struct sock_fprog: a count and a pointer."""
+    import ctypes
+
+    held = ctypes.create_string_buffer(program, len(program))
+    told = struct.pack("@HP", len(program) // 8, ctypes.addressof(held))
+    sock.setsockopt(socket.SOL_SOCKET, uapi.SO_ATTACH_FILTER, told)
 
 
 def _prepare(sock: socket.socket) -> None:

@@ -6,10 +6,6 @@ while the next is filled.
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import mmap
-import os
 import queue
 import struct
 import threading
@@ -18,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import nlmsg
+from natscope.sources.slots import Slots
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -29,7 +26,6 @@ BUFFERS = 4
 _NEARLY_FULL = 30_000
 """The kernel fills 32 KiB less what one more entry would need."""
 _MSG_WAITFORONE = 0x10000
-_MSG_TRUNC = 0x20
 _FINAL = (uapi.NLMSG_DONE, uapi.NLMSG_ERROR, uapi.NLMSG_OVERRUN)
 
 
@@ -38,8 +34,13 @@ class Datagrams:
     """A buffer of datagrams, each at the start of its slot; valid until the
     next one is asked for."""
 
-    buffer: memoryview
+    slots: Slots
     extents: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def buffer(self) -> memoryview:
+        """The bytes the extents are of."""
+        return self.slots.buffer
 
 
 class Receiver(threading.Thread):
@@ -60,10 +61,7 @@ class Receiver(threading.Thread):
         self.filled = queue.SimpleQueue()
         self.free: queue.SimpleQueue[Datagrams | None] = queue.SimpleQueue()
         for _ in range(BUFFERS):
-            # pages of a map cost nothing until the kernel writes to them
-            self.free.put(Datagrams(memoryview(mmap.mmap(-1, SLOT * SLOTS))))
-        self._recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
-        self._vectors: dict[int, tuple[ctypes.Array[_Mmsghdr], object]] = {}
+            self.free.put(Datagrams(Slots(SLOTS, SLOT)))
 
     def run(self) -> None:
         """Send the request and fill buffers until the dump is over."""
@@ -85,7 +83,10 @@ class Receiver(threading.Thread):
 
     def _fill(self, datagrams: Datagrams) -> bool:
         """Receive into one buffer; true when the dump is over."""
-        lengths = self._receive(datagrams.buffer)
+        try:
+            lengths = datagrams.slots.receive(self._fd, _MSG_WAITFORONE)
+        except InterruptedError:
+            return False
         final = b""
         for slot, length in enumerate(lengths):
             start = slot * SLOT
@@ -125,50 +126,3 @@ class Receiver(threading.Thread):
                 break  # nonsense: for the decoder to say so
             at += nlmsg.align(length)
         return end
-
-    def _receive(self, buffer: memoryview) -> list[int]:
-        vector = self._vector(buffer)
-        count = self._recvmmsg(self._fd, vector, SLOTS, _MSG_WAITFORONE, None)
-        if count < 0:
-            code = ctypes.get_errno()
-            if code == errno.EINTR:
-                return []
-            raise OSError(code, os.strerror(code))
-        filled = vector[:count]
-        if any(entry.header.flags & _MSG_TRUNC for entry in filled):
-            raise OSError(errno.EMSGSIZE, "a datagram was larger than 64 KiB")
-        return [entry.length for entry in filled]
-
-    def _vector(self, buffer: memoryview) -> ctypes.Array[_Mmsghdr]:
-        base = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-        if base not in self._vectors:
-            places = (_Iovec * SLOTS)()
-            vector = (_Mmsghdr * SLOTS)()
-            for slot in range(SLOTS):
-                places[slot].base = base + slot * SLOT
-                places[slot].length = SLOT
-                header = vector[slot].header
-                header.iov = ctypes.addressof(places) + slot * ctypes.sizeof(_Iovec)
-                header.iovlen = 1
-            self._vectors[base] = (vector, places)
-        return self._vectors[base][0]
-
-
-class _Iovec(ctypes.Structure):
-    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
-
-
-class _Msghdr(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_void_p),
-        ("namelen", ctypes.c_uint),
-        ("iov", ctypes.c_void_p),
-        ("iovlen", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("controllen", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    ]
-
-
-class _Mmsghdr(ctypes.Structure):
-    _fields_ = [("header", _Msghdr), ("length", ctypes.c_uint)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -32,7 +32,10 @@ from natscope.sources.nlsocket import NetlinkSocket
 if TYPE_CHECKING:
     from natscope.codec.vector import Decoder
     from natscope.filter import Filter
+    from natscope.model.event import EventKind
     from natscope.model.expectation import Expectation
+    from natscope.sources.events import EventStream
+    from natscope.sources.live import LiveTable
     from natscope.sources.nlsocket import Wire
     from natscope.sources.receiver import Datagrams
     from natscope.table.flowtable import FlowTable
@@ -136,6 +139,73 @@ class Kernel(Pieces):
 
         with self.socket() as sock:
             return list(source.with_zones(sock, source.expectations(sock)))
+
+    def events(
+        self,
+        filter: Filter | str | None = None,
+        *,
+        kinds: Iterable[EventKind] | None = None,
+        reliable: bool = False,
+        buffer: int | None = None,
+    ) -> EventStream:
+        """Changes of the table from now on, until it is closed.
+
+        Each event is judged by what it tells itself: only a DESTROY tells
+        counters, and none a helper's end.  ``live`` judges whole flows, and
+        repairs losses.
+
+        Args:
+            filter: which events.
+            kinds: NEW, UPDATE, DESTROY; None is all three.
+            reliable: a DESTROY that finds no room is kept by the kernel and
+                sent again.
+            buffer: a fixed receive buffer in bytes; None grows with need.
+
+        Raises:
+            KernelError: the kernel refused; PermissionNeeded without
+                CAP_NET_ADMIN.
+        """
+        from natscope.sources.events import EventStream, groups
+        from natscope.sources.subscription import Subscription
+
+        wanted = understood(filter)
+        subscription = Subscription(
+            groups(kinds),
+            self._namespace,
+            program=wanted.socket_program() if wanted else None,
+            buffer=buffer,
+            reliable=reliable,
+            wire=self._wire,
+        )
+        return EventStream(subscription, wanted, self.evidence())
+
+    def live(
+        self,
+        filter: Filter | str | None = None,
+        *,
+        reliable: bool = False,
+        buffer: int | None = None,
+    ) -> LiveTable:
+        """The table now, kept current; see :class:`LiveTable`.
+
+        Args:
+            filter: which flows are listed and told.
+            reliable: as for ``events``.
+            buffer: as for ``events``.
+
+        Raises:
+            KernelError: the kernel refused; PermissionNeeded without
+                CAP_NET_ADMIN.
+        """
+        from natscope.sources.live import LiveTable
+
+        wanted = understood(filter)
+        stream = self.events(reliable=reliable, buffer=buffer)
+        try:
+            return LiveTable(self, stream, wanted)
+        except BaseException:
+            stream.close()
+            raise
 
     def neighbours(self) -> list[box.Neighbour]:
         """The hosts the box sees on its links."""

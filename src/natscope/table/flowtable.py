@@ -155,6 +155,12 @@ class FlowTable:
             present = np.where(valid, self._present | bit, self._present & ~bit)
         return FlowTable({**self._data, name: values}, present)
 
+    def without(self, *names: str) -> FlowTable:
+        """A table that lacks some optional columns."""
+        bits = np.uint64(sum(1 << BIT[name] for name in names))
+        data = {name: a for name, a in self._data.items() if name not in names}
+        return FlowTable(data, self._present & ~bits)
+
     def order(self, by: Sequence[str], *, descending: bool = False) -> Rows:
         """Row positions sorted by columns, the first one first; stable.
 

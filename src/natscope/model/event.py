@@ -29,4 +29,4 @@ class Event:
     portid: int = 0
     """Netlink port of the program that made the change; 0 is a packet's doing."""
     repaired: bool = False
-    """Found by a dump after events were lost, not sent as an event."""
+    """Found by a dump: the event was lost, or never sent."""

@@ -26,10 +26,10 @@ GROUPS = {
     EventKind.UPDATE: uapi.Group.CONNTRACK_UPDATE,
     EventKind.DESTROY: uapi.Group.CONNTRACK_DESTROY,
 }
-PACE_S = 0.01
+PACE_S = 0.02
 """Under a trickle, events are gathered for so long: a batch costs more than its
 events, and nobody sees a hundredth of a second."""
-FULL = SLOTS // 4
+FULL = SLOTS // 2
 _SLOT_STARTS = np.arange(SLOTS, dtype=np.intp) * SLOT
 
 
@@ -54,6 +54,8 @@ class EventStream:
         self._evidence = evidence
         self._decoder = EventDecoder()
         self._gather_until = 0.0
+        self.drained = True
+        """Whether the last batch was all there was."""
         self._closed = False
         self.count = 0
         """Events received so far, filtered out or not."""
@@ -84,11 +86,6 @@ class EventStream:
         """What the box told when the stream began."""
         return self._evidence
 
-    @property
-    def drained(self) -> bool:
-        """Whether the last batch was all there was."""
-        return self._gather_until != 0.0
-
     def read(self, timeout: float | None = None) -> Events | None:
         """The next batch; None when there was nothing within ``timeout`` seconds.
 
@@ -111,8 +108,8 @@ class EventStream:
             DecodeError: bytes that are not what the kernel documents.
         """
         received = self._subscription.receive()
-        full = len(received.lengths) >= FULL
-        self._gather_until = 0.0 if full else time.monotonic() + PACE_S
+        self.drained = len(received.lengths) < FULL
+        self._gather_until = time.monotonic() + PACE_S if self.drained else 0.0
         self.lost += received.lost
         batch = decoded(self._decoder, received)
         self.count += len(batch)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from natscope.sources.events import EventStream
     from natscope.sources.kernel import Kernel
 
+DUMP_EVERY_S = 10.0
+DUMP_SHARE = 20
+"""Dumps for flows that send no events take at most a twentieth of the time."""
+
 
 class LiveTable:
     """Every entry as it is now, and the changes that made it so.
@@ -35,7 +39,9 @@ class LiveTable:
     whose flows hold all that is known of them: a DESTROY tells the helper and,
     where the kernel kept no time, when the NEW was seen.  What a loss hid comes
     as a batch that is ``repaired``: flows born, changed and gone meanwhile, one
-    that was born and is gone again only as a number in ``lost``.
+    that was born and is gone again only as a number in ``lost``.  The end of
+    flows that never send events (see ``LiveRows.silent``) is found the same
+    way, by a dump now and then while there are any.
 
     Args:
         kernel: the box.
@@ -54,6 +60,7 @@ class LiveTable:
         self._ready: deque[Events] = deque()
         self._behind = False
         self._closed = False
+        self._dump_at = 0.0
         dump, meanwhile = self._dump()
         self._rows.put(dump)
         for batch in meanwhile:
@@ -119,15 +126,17 @@ class LiveTable:
             KernelError: the socket or a dump failed.
             DecodeError: bytes that are not what the kernel documents.
         """
-        if self._ready:
-            return self._ready.popleft()
-        batch = self._stream.read(timeout)
-        if batch is None and not self._behind:
-            return None
-        if batch is not None:
-            self._apply(batch)
-        if self._behind and self._stream.drained:
-            self.refresh()
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._ready:
+            now = time.monotonic()
+            left = max(0.0, (self._dump_at if until is None else until) - now)
+            batch = self._stream.read(min(left, max(0.0, self._dump_at - now)))
+            if batch is not None:
+                self._apply(batch)
+            if self._stream.drained and (self._behind or self._dump_is_due()):
+                self.refresh()
+            if batch is None and until is not None and time.monotonic() >= until:
+                break
         return self._ready.popleft() if self._ready else None
 
     def __iter__(self) -> Iterator[Events]:
@@ -170,14 +179,24 @@ class LiveTable:
         self._tell(told)
         self._tell_repaired(repair.gone, EventKind.DESTROY, now)
 
+    def _dump_is_due(self) -> bool:
+        """Whether to look for flows that end in silence."""
+        if time.monotonic() < self._dump_at:
+            return False
+        self._dump_at = time.monotonic() + DUMP_EVERY_S
+        return self._rows.silent > 0
+
     def _dump(self) -> tuple[FlowTable, list[Events]]:
         """The whole table, and the events that came while it was read."""
+        began = time.monotonic()
         chunks: list[FlowTable] = []
         batches: list[Events] = []
         for chunk in self._kernel.dump(KernelFilter()):
             chunks.append(chunk)
             batches += self._waiting()
         batches += self._waiting()
+        ended = time.monotonic()
+        self._dump_at = ended + max(DUMP_EVERY_S, DUMP_SHARE * (ended - began))
         return FlowTable.concat(chunks), batches
 
     def _waiting(self) -> Iterator[Events]:

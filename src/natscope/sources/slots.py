@@ -59,16 +59,17 @@ class Slots:
         self._lengths, self._flags = told[_LENGTH::_WORDS], told[_FLAGS::_WORDS]
         self._recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
 
-    def receive(self, fd: int, flags: int) -> list[int]:
+    def receive(self, fd: int, options: int) -> list[int]:
         """Fill the slots; how long each datagram is, as many as there were.
 
         Raises:
             OSError: as recvmmsg(2); EMSGSIZE when a datagram did not fit.
         """
-        count = self._recvmmsg(fd, self._vector, self.count, flags, None)
+        count = self._recvmmsg(fd, self._vector, self.count, options, None)
         if count < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
-        if any(told & _MSG_TRUNC for told in self._flags[:count].tolist()):
+        told = self._flags[:count].tolist()
+        if any(told) and any(flags & _MSG_TRUNC for flags in told):
             raise OSError(errno.EMSGSIZE, f"a datagram is larger than {self.size}")
         return self._lengths[:count].tolist()

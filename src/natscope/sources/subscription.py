@@ -31,9 +31,9 @@ FIRST_BUFFER = 64 << 20
 LARGEST_BUFFER = 1 << 30
 _OF_MEMORY = 8
 """At most this part of the machine's memory, unless a size was asked for."""
-SLOT = 2048
+SLOT = 1024
 """Room for one event; the longest ctnetlink makes are a few hundred bytes."""
-SLOTS = 1024
+SLOTS = 4096
 ALL_GROUPS = (
     uapi.Group.CONNTRACK_NEW,
     uapi.Group.CONNTRACK_UPDATE,

@@ -24,7 +24,7 @@ class Events:
         received_ns: when the batch was read, ns since 1970.
         lost: how many events were lost before the first of these and after the
             last batch; the socket's own count.
-        repaired: these were not sent but found by a dump after a loss.
+        repaired: these were found by a dump: lost, or never sent.
     """
 
     __slots__ = ("flows", "kinds", "lost", "portids", "received_ns", "repaired")

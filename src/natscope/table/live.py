@@ -23,6 +23,7 @@ _COMPARED = ("status", "mark", "tcp_state", "sctp_state", "labels", "helper")
 """What an UPDATE tells, so that a change of it was missed."""
 _OF_AN_EVENT = ("event_ns", "stop_ns")
 _START = np.uint64(1 << BIT["start_ns"])
+_TIMEOUT = np.uint64(1 << BIT["timeout"])
 
 
 def flow_keys(table: FlowTable) -> Keys:
@@ -69,11 +70,21 @@ class LiveRows:
         self._present = np.zeros(_SMALLEST, np.uint64)
         self._keys = np.zeros(_SMALLEST, np.uint64)
         self._alive = np.zeros(_SMALLEST, np.bool_)
+        self._heard = np.zeros(_SMALLEST, np.bool_)
         self._free = np.arange(_SMALLEST)[::-1].copy()
         self._left = _SMALLEST
 
     def __len__(self) -> int:
         return len(self._alive) - self._left
+
+    @property
+    def silent(self) -> int:
+        """How many entries no event has told of, only dumps.
+
+        With nf_conntrack_events at 2, a flow born while nobody listened never
+        sends one, not of its end either (nf_conntrack_ecache.c).
+        """
+        return int((self._alive & ~self._heard).sum())
 
     def table(self) -> FlowTable:
         """The entries as they are known to be now."""
@@ -128,6 +139,10 @@ class LiveRows:
         if change.any():
             self._update(at[change], flows.take(change))
         known = at >= 0
+        self._heard[at[known]] = True
+        ended = destroy & known
+        # a DESTROY tells the time left where there was any, and only there
+        self._present[at[ended & ~flows.has("timeout")]] &= ~_TIMEOUT
         if known.all():
             merged = self._gather(at)
         else:
@@ -138,7 +153,6 @@ class LiveRows:
                 len(at)
             )
             merged = both.take(place)
-        ended = destroy & known
         if ended.any():
             self._remove(keys[ended], at[ended])
         return merged, keep
@@ -167,8 +181,9 @@ class LiveRows:
         told = self.apply(meanwhile)
         unseen = before[~np.isin(their_keys, keys)]
         unseen = unseen[self._alive[unseen]]
-        # a row may have a new tenant by now
-        unseen = unseen[np.isin(self._keys[unseen], their_keys)]
+        # a row may have a new tenant by now, or the same one born again
+        old = np.isin(self._keys[unseen], their_keys)
+        unseen = unseen[old & ~np.isin(self._keys[unseen], born_now)]
         gone = self._gather(unseen)
         self._remove(self._keys[unseen], unseen)
         return Repair(born, changed, gone), told
@@ -199,6 +214,7 @@ class LiveRows:
         self._left -= n
         self._index.put(keys, rows)
         self._alive[rows] = True
+        self._heard[rows] = False
         self._keys[rows] = keys
         self._write(rows, flows)
         return rows
@@ -267,6 +283,7 @@ class LiveRows:
         self._present = np.concatenate([self._present, np.zeros(n, np.uint64)])
         self._keys = np.concatenate([self._keys, np.zeros(n, np.uint64)])
         self._alive = np.concatenate([self._alive, np.zeros(n, np.bool_)])
+        self._heard = np.concatenate([self._heard, np.zeros(n, np.bool_)])
         free = np.zeros(2 * n, self._free.dtype)
         free[:n] = np.arange(n, 2 * n)[::-1]
         free[n : n + self._left] = self._free[: self._left]

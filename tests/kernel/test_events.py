@@ -1,0 +1,228 @@
+"""Events of the real kernel: all of them, in order, or counted and repaired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import natscope
+from kernel import crowd, oracle
+from kernel.stock import SYSCTLS, conntrack, insert_all
+from natscope.model.event import Event, EventKind
+from natscope.sources.events import EventStream
+from natscope.sources.kernel import Kernel
+from natscope.sources.live import LiveTable
+from natscope.table.events import Events
+from natscope.table.flowtable import FlowTable
+from natscope.table.live import flow_keys
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("netns")]
+
+TINY = 4608
+"""A receive buffer of a few events: SOCK_MIN_RCVBUF doubled."""
+SAME = ("status", "mark", "tcp_state", "sctp_state", "labels", "helper")
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    with Kernel() as made:
+        yield made
+
+
+def all_there(stream: EventStream | LiveTable) -> list[Events]:
+    """What comes until a moment of silence."""
+    found = []
+    while (batch := stream.read(0.05)) is not None:
+        found.append(batch)
+    return found
+
+
+def events_of(batches: list[Events]) -> list[Event]:
+    return [event for batch in batches for event in batch]
+
+
+def test_every_flow_tells_its_birth_change_and_end(kernel: Kernel) -> None:
+    with kernel.events() as stream:
+        count = insert_all()
+        oracle.ours("-U", "-p", "tcp", "-m", "77")
+        conntrack("-F")
+        found = events_of(all_there(stream))
+    by_kind = {kind: [e for e in found if e.kind == kind] for kind in EventKind}
+    assert len(by_kind[EventKind.NEW]) == len(by_kind[EventKind.DESTROY]) == count
+    assert {e.flow.mark for e in by_kind[EventKind.UPDATE]} == {77}
+    born = {(e.flow.orig, e.flow.zone) for e in by_kind[EventKind.NEW]}
+    assert born == {(e.flow.orig, e.flow.zone) for e in by_kind[EventKind.DESTROY]}
+    assert all(e.portid for e in found)  # a program made them, not packets
+    assert stream.lost == 0
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_kinds_are_chosen_by_group(kernel: Kernel, kind: EventKind) -> None:
+    with kernel.events(kinds=[kind]) as stream:
+        insert_all()
+        oracle.ours("-U", "-p", "tcp", "-m", "77")
+        conntrack("-F")
+        found = events_of(all_there(stream))
+    assert {event.kind for event in found} == {kind}
+
+
+def test_a_filter_judges_what_an_event_tells(kernel: Kernel) -> None:
+    with kernel.events("src 10.0.0.2 and mark 5") as stream:
+        insert_all()
+        found = events_of(all_there(stream))
+    assert [(str(e.flow.orig.src), e.flow.mark) for e in found] == [("10.0.0.2", 5)]
+
+
+def test_what_is_lost_is_counted_to_the_last(kernel: Kernel) -> None:
+    with kernel.events(buffer=TINY) as stream:
+        crowd.insert(crowd.flows(1, 400))
+        there = len(kernel.table())
+        batches = all_there(stream)
+    assert stream.lost == sum(batch.lost for batch in batches) > 0
+    assert stream.count + stream.lost == there
+
+
+def test_the_count_of_losses_is_that_of_proc_net_netlink(kernel: Kernel) -> None:
+    with kernel.events(buffer=TINY) as stream:
+        crowd.insert(crowd.flows(2, 400))
+        all_there(stream)
+        told = Path("/proc/net/netlink").read_text()
+        rows = [line.split() for line in told.splitlines()]
+    head = rows[0]
+    drops = {int(row[head.index("Drops")]) for row in rows[1:]}
+    assert stream.lost in drops
+    assert stream.lost > 0
+
+
+def test_a_reliable_stream_gets_every_destroy(kernel: Kernel) -> None:
+    kinds = [EventKind.DESTROY]
+    with kernel.events(kinds=kinds, buffer=TINY, reliable=True) as stream:
+        crowd.insert(crowd.flows(3, 300))
+        there = {(f.orig, f.zone, f.id) for f in kernel.flows()}
+        natscope.delete(kernel, "proto 0-255").run()
+        told: set[object] = set()
+        for _ in range(200):  # the kernel tries again every so often
+            told |= {(e.flow.orig, e.flow.zone, e.flow.id) for e in stream_now(stream)}
+            if told == there:
+                break
+    assert told == there
+
+
+def stream_now(stream: EventStream) -> list[Event]:
+    batch = stream.read(0.1)
+    return [] if batch is None else list(batch)
+
+
+def same_as_kernel(live: LiveTable, kernel: Kernel) -> None:
+    """The live table holds what a fresh dump does."""
+    ours, theirs = by_key(live.table()), by_key(kernel.table())
+    assert np.array_equal(flow_keys(ours), flow_keys(theirs))
+    for name in SAME:
+        assert np.array_equal(ours[name], theirs[name]), name
+        assert np.array_equal(ours.has(name), theirs.has(name)), name
+
+
+def by_key(table: FlowTable) -> FlowTable:
+    return table.take(np.argsort(flow_keys(table)))
+
+
+@pytest.mark.parametrize("buffer", [None, 1 << 16, TINY], ids=["ample", "64k", "tiny"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_live_table_is_the_kernels_after_any_storm(
+    kernel: Kernel, buffer: int | None, seed: int
+) -> None:
+    crowd.insert(crowd.flows(seed, 50))
+    with kernel.live(buffer=buffer) as live:
+        same_as_kernel(live, kernel)
+        for step in range(4):
+            crowd.insert(crowd.flows(10 * seed + step + 100, 200))
+            natscope.update(kernel, "tcp", {"mark": step + 1}).run()
+            natscope.delete(kernel, "udp or icmp or mark 2").run()
+        batches = all_there(live)
+        lost = sum(batch.lost for batch in batches)
+        assert (lost > 0) == (buffer == TINY or live.lost > 0)
+        assert live.lost == lost
+        live.refresh()  # flows born before anybody listened end in silence
+        assert live.true
+        same_as_kernel(live, kernel)
+        if buffer is None:
+            assert lost == 0
+
+
+def test_a_loss_is_told_as_what_it_hid(kernel: Kernel) -> None:
+    crowd.insert(crowd.flows(7, 100))
+    with kernel.live(buffer=TINY) as live:
+        known = {event_key(flow) for flow in live.table()}
+        crowd.insert([replace(f, mark=9) for f in crowd.flows(8, 300)])
+        natscope.delete(kernel, "mark 0").run()
+        for batch in all_there(live):
+            for event in batch:
+                key = event_key(event.flow)
+                if event.kind == EventKind.DESTROY:
+                    known.remove(key)
+                elif event.kind == EventKind.NEW:
+                    assert key not in known
+                    known.add(key)
+        live.refresh()
+        for event in events_of(all_there(live)):
+            assert event.repaired
+            if event.kind == EventKind.DESTROY:
+                known.remove(event_key(event.flow))
+        assert known == {event_key(flow) for flow in kernel.flows()}
+
+
+def event_key(flow: natscope.Flow) -> object:
+    return flow.orig, flow.zone, flow.id
+
+
+def test_an_end_tells_what_only_the_beginning_told(kernel: Kernel) -> None:
+    (SYSCTLS / "nf_conntrack_timestamp").write_text("0")
+    with kernel.live("tcp") as live:
+        words = "-I -p tcp -s 10.0.0.2 -d 10.0.0.3 --sport 5 --dport 21 -t 60"
+        conntrack(*words.split(), "--state", "ESTABLISHED", "-m", "3")
+        conntrack("-F")
+        found = events_of(all_there(live))
+    first, last = found[0], found[-1]
+    assert (first.kind, last.kind) == (EventKind.NEW, EventKind.DESTROY)
+    assert last.flow.start_ns == first.time_ns
+
+
+def test_batches_come_to_coroutines_too(kernel: Kernel) -> None:
+    async def first_of(stream: EventStream) -> Events:
+        async for batch in stream:
+            return batch
+        raise AssertionError
+
+    async def both() -> tuple[Events, Events]:
+        with kernel.events() as one, kernel.live() as other:
+            waiting = asyncio.gather(
+                first_of(one), asyncio.wait_for(first_live(other), 10)
+            )
+            await asyncio.sleep(0)
+            crowd.insert(crowd.flows(4, 3))
+            got = await waiting
+            return got[0], got[1]
+
+    async def first_live(live: LiveTable) -> Events:
+        async for batch in live:
+            return batch
+        raise AssertionError
+
+    for batch in asyncio.run(asyncio.wait_for(both(), 10)):
+        assert batch.kinds.tolist() == [EventKind.NEW] * len(batch)
+        assert len(batch)
+
+
+def test_a_closed_stream_ends(kernel: Kernel) -> None:
+    stream = kernel.events()
+    crowd.insert(crowd.flows(5, 3))
+    seen = 0
+    for batch in stream:
+        seen += len(batch)
+        stream.close()
+    assert seen == len(kernel.table())

@@ -65,6 +65,17 @@ class Filter:
 
         return exact_kernel_filter(self.tree)
 
+    def socket_program(self) -> bytes | None:
+        """What a socket that listens to events can leave out, as classic BPF.
+
+        A program of struct sock_filter for ``Subscription``; it lets through a
+        superset of the events that are meant, and for a flow's NEW, UPDATE and
+        DESTROY decides alike.  None where it could leave out nothing.
+        """
+        from natscope.filter.socket_program import socket_program
+
+        return socket_program(self.tree)
+
     def needs(self) -> frozenset[str]:
         """What the filter relies on that a source may lack.
 

@@ -58,7 +58,7 @@ class EventStream:
         """Whether the last batch was all there was."""
         self._closed = False
         self.count = 0
-        """Events received so far, filtered out or not."""
+        """Events received so far; the kernel may leave out what the filter does."""
         self.lost = 0
         """Events the socket dropped so far: its own count."""
 

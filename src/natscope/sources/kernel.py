@@ -26,7 +26,12 @@ from natscope.model.evidence import Evidence
 from natscope.model.prefilter import KernelFilter
 from natscope.sources import box
 from natscope.sources.base import Pieces, understood
-from natscope.sources.netns import Namespace, named_namespaces, open_namespace
+from natscope.sources.netns import (
+    Namespace,
+    identity,
+    named_namespaces,
+    open_namespace,
+)
 from natscope.sources.nlsocket import NetlinkSocket
 
 if TYPE_CHECKING:
@@ -122,6 +127,11 @@ class Kernel(Pieces):
 
         return FlowTable.concat(list(self.chunks(filter, any_order=True))).dedupe()
 
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the namespace: see ``netns.identity``."""
+        with self._inside():
+            return identity()
+
     def evidence(self) -> Evidence:
         """The time now, and the box's timeouts and addresses."""
         with self._inside():
@@ -202,7 +212,7 @@ class Kernel(Pieces):
         wanted = understood(filter)
         stream = self.events(reliable=reliable, buffer=buffer)
         try:
-            return LiveTable(self, stream, wanted)
+            return LiveTable(lambda: self.dump(KernelFilter()), stream, wanted)
         except BaseException:
             stream.close()
             raise

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from natscope.model.event import EventKind
-from natscope.model.prefilter import KernelFilter
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
 from natscope.table.live import LiveRows
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from natscope.filter import Filter
     from natscope.model.evidence import Evidence
     from natscope.sources.events import EventStream
-    from natscope.sources.kernel import Kernel
 
 DUMP_EVERY_S = 10.0
 DUMP_SHARE = 20
@@ -44,16 +42,19 @@ class LiveTable:
     way, by a dump now and then while there are any.
 
     Args:
-        kernel: the box.
+        dump: reads the whole table, in pieces.
         stream: all its events, without a filter.
         filter: which flows are told and listed; those of the rest are followed
             all the same, for they may come to match.
     """
 
     def __init__(
-        self, kernel: Kernel, stream: EventStream, filter: Filter | None = None
+        self,
+        dump: Callable[[], Iterator[FlowTable]],
+        stream: EventStream,
+        filter: Filter | None = None,
     ) -> None:
-        self._kernel = kernel
+        self._read_table = dump
         self._stream = stream
         self._filter = filter
         self._rows = LiveRows()
@@ -61,8 +62,8 @@ class LiveTable:
         self._behind = False
         self._closed = False
         self._dump_at = 0.0
-        dump, meanwhile = self._dump()
-        self._rows.put(dump)
+        shown, meanwhile = self._dump()
+        self._rows.put(shown)
         for batch in meanwhile:
             self._apply(batch)
 
@@ -191,7 +192,7 @@ class LiveTable:
         began = time.monotonic()
         chunks: list[FlowTable] = []
         batches: list[Events] = []
-        for chunk in self._kernel.dump(KernelFilter()):
+        for chunk in self._read_table():
             chunks.append(chunk)
             batches += self._waiting()
         batches += self._waiting()

@@ -13,12 +13,13 @@ import os
 import select
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope import uapi
+from natscope.codec import nlmsg
 from natscope.errors import KernelError
 from natscope.sources.nlsocket import NetlinkSocket
 from natscope.sources.slots import Slots
@@ -60,6 +61,12 @@ class Received:
     lengths: list[int]
     received_ns: int
     lost: int = 0
+
+    def messages(self) -> Iterator[bytes]:
+        """The messages one by one."""
+        for slot, length in enumerate(self.lengths):
+            data = bytes(self.buffer[slot * SLOT : slot * SLOT + length])
+            yield from (data[m.start : m.end] for m in nlmsg.split(data))
 
 
 class Subscription:

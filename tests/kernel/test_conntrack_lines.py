@@ -21,9 +21,9 @@ import natscope
 from kernel import crowd, oracle, stock
 from natscope import uapi
 from natscope.actions import changes
-from natscope.actions.changes import Settings
-from natscope.codec import nlmsg
+from natscope.actions.settings import Settings
 from natscope.codec.encode import cells_of
+from natscope.codec.events import kind_of
 from natscope.codec.scalar import decode_cells
 from natscope.codec.vector import decode_flows
 from natscope.model.flow import Flow
@@ -34,6 +34,7 @@ from natscope.render.conntrack.lines import lines
 from natscope.render.conntrack.style import Style
 from natscope.sources import labels
 from natscope.sources.kernel import Kernel
+from natscope.sources.subscription import Subscription
 from natscope.table.flowtable import FlowTable
 from natscope.uapi import SCTP_STATES, TCP_STATES
 
@@ -213,15 +214,14 @@ def _listens() -> bool:
 @pytest.mark.parametrize("option", ["", "extended,id", "ktimestamp", "save", "xml"])
 def test_each_event_prints_as_the_stock_tool_prints_it(option: str) -> None:
     timed()
-    with Kernel().socket() as own, listener(option) as process:
-        own.listen((1, 2, 3))
+    with Subscription() as own, listener(option) as process:
         crowd.insert(crowd.flows(13, 25))
         with Kernel() as kernel, kernel.socket() as sock:
             changes.update(sock, kernel.table(), Settings({"mark": 77}))
             changes.delete(sock, kernel.table())
-        messages = own.events()
+        messages = list(own.receive().messages())
         asked = style(option)
-        whats = [_what(message) for message in messages]
+        whats = [kind_of(message).name.lower() for message in messages]
         assert set(whats) == {"new", "update", "destroy"}
         found = b"".join(
             line(decode_cells(message), asked, what)
@@ -240,9 +240,3 @@ def test_each_event_prints_as_the_stock_tool_prints_it(option: str) -> None:
     table = decode_flows(b"".join(m + bytes(-len(m) & 3) for m in messages))
     assert lines(table, asked, codes) == found
 
-
-def _what(message: bytes) -> str:
-    _, kind, flags, *_ = nlmsg.HEADER.unpack_from(message)
-    if kind & 0xFF == uapi.CtMsg.DELETE:
-        return "destroy"
-    return "new" if flags & uapi.NLM_F_CREATE else "update"

@@ -60,6 +60,14 @@ class EventDecoder:
         )
 
 
+def kind_of(message: nlmsg.Bytes) -> EventKind:
+    """What one event message tells of."""
+    _, kind, flags, _, _ = nlmsg.HEADER.unpack_from(message)
+    if kind & 0xFF == uapi.CtMsg.DELETE:
+        return EventKind.DESTROY
+    return EventKind.NEW if flags & uapi.NLM_F_CREATE else EventKind.UPDATE
+
+
 def decode_events(buffer: nlmsg.Bytes, *, received_ns: int) -> Events:
     """Decode a buffer of event messages once.
 

@@ -2,102 +2,85 @@
 
 from __future__ import annotations
 
-import errno
-import signal
 import time
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from natscope import uapi
-from natscope.cli import diagnostics
+from natscope.cli import diagnostics, stopping
 from natscope.cli.conntrack import select, showing
 from natscope.cli.conntrack.request import EVENT_DESTROY, EVENT_NEW, EVENT_UPDATE
-from natscope.codec import nlmsg
-from natscope.codec.vector import decode_flows
-from natscope.errors import KernelError
 from natscope.model.evidence import Evidence
-from natscope.render.conntrack.forms import EVENTS
-from natscope.sources.nlsocket import NetlinkSocket
+from natscope.sources.events import EventStream
 from natscope.sources.programs import Programs
+from natscope.sources.subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+    from collections.abc import Mapping
 
     from natscope.cli.conntrack.request import Request
-    from natscope.table.flowtable import FlowTable
-
-NEW, UPDATE, DESTROY = 1, 2, 3
-"""Codes of events, as render.conntrack.lines takes them."""
+    from natscope.table.events import Events
 
 GROUPS = {
     EVENT_NEW: uapi.Group.CONNTRACK_NEW,
     EVENT_UPDATE: uapi.Group.CONNTRACK_UPDATE,
     EVENT_DESTROY: uapi.Group.CONNTRACK_DESTROY,
 }
+BUFFER = "NOTICE: Netlink socket buffer size has been set to {} bytes."
 LOST = (
     "WARNING: We have hit ENOBUFS! We are losing events.\n"
     "This message means that the current netlink socket buffer size is too small.\n"
     "Please, check --buffer-size in conntrack(8) manpage."
 )
-
-
-BUFFER = "NOTICE: Netlink socket buffer size has been set to {} bytes."
-
-
-class Stopped(Exception):
-    """A signal asked for the end."""
+LOOK_UP_S = 0.1
+"""So often a quiet stream is left to see whether a signal came."""
 
 
 def follow(request: Request) -> int:
     """Show events until SIGINT or SIGTERM; how many."""
     shown = _Events(request)
     with (
-        suppress(Stopped),
-        stopped_by_signals(),
-        NetlinkSocket(wire=diagnostics.wire()) as sock,
+        stopping.heeded() as stop,
+        subscription(request, GROUPS, shown.program) as found,
     ):
-        size = sock.listen(groups(request, GROUPS), request.buffer_size)
-        if request.buffer_size is not None:
-            diagnostics.note(BUFFER.format(size))
-        while True:
-            _take(sock, shown)
+        stream = EventStream(found, shown.filter, Evidence(now_ns=time.time_ns()))
+        while not stop:
+            batch = stream.read(LOOK_UP_S)
+            if batch is not None:
+                warn_of(batch.lost)
+                shown.show(batch)
+        tell_of(stream.lost)
     shown.end()
     return shown.count
 
 
-def groups(request: Request, known: dict[int, int]) -> list[int]:
-    """The groups the event mask asks for; all without one."""
+def subscription(
+    request: Request, groups: Mapping[int, int], program: bytes | None = None
+) -> Subscription:
+    """Listen to the groups the event mask asks for; all without one."""
     mask = request.event_mask
-    return [group for kind, group in known.items() if mask is None or mask & kind]
+    made = Subscription(
+        [group for kind, group in groups.items() if mask is None or mask & kind],
+        program=program,
+        buffer=request.buffer_size,
+        wire=diagnostics.wire(),
+    )
+    if request.buffer_size is not None:
+        diagnostics.note(BUFFER.format(made.buffer_size))
+    return made
 
 
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped in the body."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise Stopped
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+def warn_of(lost: int) -> None:
+    """Say at once that events were lost, and how many."""
+    if lost:
+        diagnostics.note(f"{LOST}\n{lost} events were lost.")
 
 
-def _take(sock: NetlinkSocket, shown: _Events) -> None:
-    try:
-        shown.show(sock.events())
-    except KernelError as error:
-        if error.errno != errno.ENOBUFS:
-            raise
-        diagnostics.note(LOST)
+def tell_of(lost: int) -> None:
+    """Say at the end how many events were lost, if any were."""
+    if lost:
+        diagnostics.note(f"{lost} events were lost in all.")
 
 
 class _Events:
@@ -105,22 +88,22 @@ class _Events:
 
     def __init__(self, request: Request) -> None:
         bits = showing.label_bits(request, request.labels) if request.labels else 0
-        self._filter = select.wanted(request, bits)
+        self.filter = select.wanted(request, bits)
+        self.program = self.filter.socket_program()
         self._showing = showing.Showing(request)
         self._tails = "xml" not in request.output and "json" not in request.output
         self._programs = Programs()
         self.count = 0
 
-    def show(self, found: list[bytes]) -> None:
-        """Show a batch of event messages."""
-        now = time.time_ns()
-        table, events, ports = _decoded(found, now)
-        keep = self._filter.mask(table, Evidence(now_ns=now))
-        if not keep.any():
+    def show(self, batch: Events) -> None:
+        """Show a batch."""
+        if len(batch) == 0:
             return
-        tails = [self._tail(port) for port in ports[keep].tolist()]
-        self._showing.events(table.mask(keep), events[keep], tails)
-        self.count += len(tails)
+        flows = batch.flows.with_column("event_ns", batch.times_ns())
+        ports, of_row = np.unique(batch.portids, return_inverse=True)
+        tails = [self._tail(port) for port in ports.tolist()]
+        self._showing.events(flows, batch.kinds, [tails[at] for at in of_row.tolist()])
+        self.count += len(batch)
 
     def _tail(self, portid: int) -> bytes:
         if portid == 0 or not self._tails:
@@ -132,30 +115,3 @@ class _Events:
     def end(self) -> None:
         """What closes a document."""
         self._showing.end()
-
-
-def _decoded(
-    found: list[bytes], now_ns: int
-) -> tuple[FlowTable, NDArray[np.uint8], NDArray[np.uint32]]:
-    """The flows, what happened to each, and the port that made it happen."""
-    heads = [nlmsg.HEADER.unpack_from(message) for message in found]
-    events = np.array([_code(kind, flags) for _, kind, flags, _, _ in heads], np.uint8)
-    ports = np.array([port for *_, port in heads], np.uint32)
-    padded = b"".join(m + bytes(-len(m) & 3) for m in found)
-    table = decode_flows(padded)
-    told = table.has("event_ns")
-    when = np.where(told, table["event_ns"], np.uint64(now_ns))
-    return table.with_column("event_ns", when), events, ports
-
-
-def kind_of(message: bytes) -> str:
-    """What an event message tells of: new, update or destroy."""
-    _, kind, flags, _, _ = nlmsg.HEADER.unpack_from(message)
-    return EVENTS[_code(kind, flags)] or ""
-
-
-def _code(kind: int, flags: int) -> int:
-    """As event_cb() of conntrack has it: an entry is new when it was created."""
-    if kind & 0xFF == uapi.CtMsg.DELETE:
-        return DESTROY
-    return NEW if flags & uapi.NLM_F_CREATE else UPDATE

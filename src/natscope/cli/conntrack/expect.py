@@ -5,20 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import time
-from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from natscope import uapi
-from natscope.cli import diagnostics, output
+from natscope.cli import diagnostics, output, stopping
 from natscope.cli.conntrack import events, messages
 from natscope.cli.conntrack.request import EVENT_DESTROY, EVENT_NEW, EVENT_UPDATE
+from natscope.codec.events import kind_of
 from natscope.codec.expect import decode_expectation
 from natscope.codec.text.expectation import to_json
 from natscope.errors import KernelError
 from natscope.model.expectation import Expectation
 from natscope.model.tuples import FlowTuple
 from natscope.render.conntrack import expect as form
+from natscope.render.conntrack.forms import EVENTS
 from natscope.render.conntrack.stats import cpu_line
 from natscope.sources import expectations as source
 from natscope.sources.nlsocket import NetlinkSocket
@@ -95,26 +96,21 @@ def _stats(sock: NetlinkSocket, _: Request) -> None:
     output.write(b"".join(cpu_line(one.cpu, one.counters) for one in found))
 
 
-def _event(sock: NetlinkSocket, request: Request) -> int:
-    shown = _Showing(request)
-    with suppress(events.Stopped), events.stopped_by_signals():
-        sock.listen(events.groups(request, GROUPS))
-        while True:
-            for message, event in _taken(sock):
-                shown.one(decode_expectation(message), event)
+def _event(_: NetlinkSocket, request: Request) -> int:
+    shown, lost = _Showing(request), 0
+    with stopping.heeded() as stop, events.subscription(request, GROUPS) as found:
+        while not stop:
+            if not found.wait(events.LOOK_UP_S):
+                continue
+            received = found.receive()
+            for message in received.messages():
+                kind = EVENTS[kind_of(message)]
+                shown.one(decode_expectation(message), kind)
+            events.warn_of(received.lost)
+            lost += received.lost
+    events.tell_of(lost)
     shown.end()
     return shown.count
-
-
-def _taken(sock: NetlinkSocket) -> list[tuple[bytes, str]]:
-    try:
-        found = sock.events()
-    except KernelError as error:
-        if error.errno != errno.ENOBUFS:
-            raise
-        diagnostics.note(events.LOST)
-        return []
-    return [(message, events.kind_of(message)) for message in found]
 
 
 _COMMANDS: dict[str, Any] = {

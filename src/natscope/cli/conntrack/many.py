@@ -6,11 +6,13 @@ entries are dealt with as they are read, in bounded memory.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from natscope import uapi
 from natscope.actions import changes
-from natscope.actions.changes import Outcome, Settings
+from natscope.actions.changes import Outcome
+from natscope.actions.settings import Settings, differing
 from natscope.cli import diagnostics
 from natscope.cli.conntrack import messages, select, showing
 from natscope.errors import KernelError
@@ -64,7 +66,7 @@ def delete(request: Request) -> int:
     work = _Work(request)
     with Kernel(wire=diagnostics.wire()).socket() as sock:
         for chunk in matched(request, any_order=True):
-            outcome = changes.delete(sock, chunk)
+            outcome = changes.delete(sock, chunk, at_once=True)
             work.done(_changed(chunk, outcome), outcome, event)
     return work.end("deleting entries")
 
@@ -79,9 +81,9 @@ def update(request: Request) -> int:
     work = _Work(request)
     with Kernel(wire=diagnostics.wire()).socket() as sock:
         for chunk in matched(request, any_order=True):
-            differing = changes.differing(chunk, settings)
-            if len(differing):
-                outcome = _update(sock, differing, settings)
+            changing = differing(chunk, settings)
+            if len(changing):
+                outcome = _update(sock, changing, settings)
                 work.done(_answered(outcome), outcome)
     return work.end("changing entries")
 
@@ -131,16 +133,21 @@ def matched(request: Request, *, any_order: bool = False) -> Iterator[FlowTable]
     bits = showing.label_bits(request, request.labels) if request.labels else 0
     wanted = select.wanted(request, bits)
     kernel = Kernel(wire=diagnostics.wire())
-    command = uapi.CtMsg.GET_CTRZERO if request.zero else _DUMPS[request.table]
+    command = _DUMPS[request.table]
+    if request.zero and command == uapi.CtMsg.GET:
+        command = uapi.CtMsg.GET_CTRZERO
     yield from kernel.chunks(wanted, command=command, any_order=any_order)
 
 
 def _update(sock: NetlinkSocket, table: FlowTable, settings: Settings) -> Outcome:
     """Change entries and ask for each."""
-    outcome = changes.update(sock, table, settings, show=True)
+    # just read: to look again would find what was read
+    outcome = changes.update(sock, table, settings, show=True, at_once=True)
     if "labels" in settings.values:
         # no rule uses connlabels: conntrack leaves such entries alone
-        for row in [r for r, why in outcome.refused.items() if why.errno == _ENOSPC]:
+        for row in [
+            r for r, why in outcome.refused.items() if why.errno == errno.ENOSPC
+        ]:
             del outcome.refused[row]
             outcome.answers.pop(row, None)
     return outcome
@@ -152,9 +159,6 @@ def _answered(outcome: Outcome) -> FlowTable:
 
     rows = sorted(outcome.answers.keys() - outcome.refused.keys())
     return decode_flows(b"".join(outcome.answers[row] for row in rows))
-
-
-_ENOSPC = 28
 
 
 def _settings(request: Request) -> Settings:

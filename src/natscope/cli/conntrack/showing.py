@@ -112,7 +112,9 @@ class Showing:
         from natscope.render.conntrack.lines import lines
 
         text = lines(table, self._style, events)
-        if any(tails):
+        if len(set(tails)) == 1:
+            text = text.replace(b"\n", tails[0] + b"\n")
+        else:
             each = zip(text.splitlines(), tails, strict=True)
             text = b"".join(line + tail + b"\n" for line, tail in each)
         output.write(text)

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "filter",
         "codec",
         "sources",
-        "views actions rehearse trace lab",
+        "views actions rehearse trace lab sinks",
         "render natscope",  # natscope: the package's own public names
         "cli tui web",
         "__main__",
@@ -32,7 +32,7 @@ PURE = frozenset(
     {"errors", "uapi", "model", "table", "filter", "codec", "views", "render"}
 )
 """Layers that do no input or output: bytes and time come in as arguments."""
-DOES_IO = frozenset({"sources", "rehearse", "trace", "lab"})
+DOES_IO = frozenset({"sources", "rehearse", "trace", "lab", "sinks"})
 _IO = """
     asyncio concurrent ctypes fcntl glob mmap multiprocessing os pathlib pty queue
     resource select selectors shutil signal socket sqlite3 ssl subprocess tempfile

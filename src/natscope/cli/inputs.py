@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics
+from natscope.cli import diagnostics, moments
 from natscope.cli.diagnostics import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="[FILE] FILTER",
-        help="a saved listing to read instead of the kernel (- is stdin), then a "
-        "filter such as: tcp and dst port 443 (natscope help filter)",
+        help="a saved listing or a recording to read instead of the kernel (- is "
+        "stdin), then a filter such as: tcp and dst port 443 (natscope help filter)",
     )
     group = parser.add_argument_group("where to read")
     group.add_argument(
@@ -53,6 +54,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "-r", "--read", metavar="FILE", help="a saved listing (- is stdin)"
     )
     group.add_argument(
+        "--at",
+        metavar="TIME",
+        help="of a recording, the table as it was: '2026-11-17 14:03', 14:03, "
+        "-5m, '5m ago' (default: its end)",
+    )
+    group.add_argument(
         "--strict",
         action="store_true",
         help="stop at the first line of a saved listing that cannot be read",
@@ -61,7 +68,15 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     """Parse, with options allowed between the words of a filter."""
-    return parser.parse_intermixed_args(argv)
+    return parser.parse_intermixed_args(list(_moment_joined(argv)))
+
+
+def _moment_joined(argv: list[str]) -> Iterator[str]:
+    """``--at -5m`` as one word, or argparse takes ``-5m`` for an option."""
+    words = iter(argv)
+    for word in words:
+        following = next(words, None) if word == "--at" else None
+        yield word if following is None else f"--at={following}"
 
 
 def split_words(options: argparse.Namespace) -> tuple[str | None, list[str]]:
@@ -138,10 +153,10 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
         yield ProcTable(strict=options.strict)
         return
     if file is not None:
-        from natscope.sources import read
-
-        yield read(file, strict=options.strict)
+        yield _saved(file, options)
         return
+    if options.at is not None:
+        raise UsageError("--at needs a recording; the kernel knows the present alone")
     from natscope.sources.kernel import AllNamespaces, Kernel
 
     wire = diagnostics.wire()
@@ -153,6 +168,21 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
     )
     with kernel:
         yield kernel
+
+
+def _saved(file: str, options: argparse.Namespace) -> Source:
+    from natscope.sources.recording import Recording, is_recording
+
+    at_ns = None
+    if options.at is not None:
+        at_ns = moments.moment_ns(options.at, time.time_ns())
+    if is_recording(file):
+        return Recording(file, at_ns=at_ns)
+    if at_ns is not None:
+        raise UsageError(f"--at needs a recording, and {file} is none")
+    from natscope.sources import read
+
+    return read(file, strict=options.strict)
 
 
 def report(source: Source) -> int:

@@ -24,6 +24,7 @@ examples:
   natscope list --group-by inside_address        flows and bytes of each host
   natscope list --bindings                       inside to public, with counts
   conntrack -L | natscope list -                 a saved listing, any format
+  natscope list gw.nsrec --at 14:03              a recording, as it was then
 kinds (column NAT): s source, d destination, h hairpin, r redirect to the box,
   p port only, sd both.  More: natscope help kinds, natscope help filter
 """
@@ -83,9 +84,9 @@ def run(argv: list[str]) -> int:
     file, words = inputs.split_words(options)
     wanted = inputs.filter_of(words)
     if options.watch is not None:
-        from natscope.cli.watch import watch
+        from natscope.cli.repeat import repeat
 
-        watch(options, query, wanted, file)
+        repeat(options, query, wanted, file)
     with inputs.opened(options, file) as source:
         show(source, query, options, wanted)
         return inputs.report(source)

@@ -21,6 +21,7 @@ examples:
   natscope who '[2001:db8::7]:443'       behind a port forward
   natscope who 203.0.113.7               everyone behind the address
   natscope who 203.0.113.7:41234 saved.txt   in a saved listing
+  natscope who 203.0.113.7:41234 --at 14:03 gw.nsrec   in a recording, then
 exit code 1: nobody is.
 """
 
@@ -97,6 +98,7 @@ def _write(options: argparse.Namespace, found: list[Answer]) -> None:
     if formats.write_rows(options, document, rows, _COLUMNS):
         return
     if not found:
-        diagnostics.note(f"nobody is behind {options.public} now")
+        then = "then" if options.at is not None else "now"
+        diagnostics.note(f"nobody is behind {options.public} {then}")
     lines = [line for answer in found for line in sentences(answer)]
     output.write("".join(f"{line}\n" for line in lines).encode())

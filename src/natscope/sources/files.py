@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from natscope.codec.recording import MAGIC as RECORDING
 from natscope.codec.text import listing
 from natscope.errors import NatscopeError, ParseError
 from natscope.model.evidence import Evidence
@@ -122,7 +123,7 @@ class Listing(Pieces):
                     kept = chunk.mask(wanted.mask(chunk, evidence))
                 if len(kept):
                     yield kept
-        if self.problem_count and not flows:
+        if self.problem_count and not flows and self.header is None:
             first = self.problems[0]
             raise NatscopeError(
                 f"{self.name} is no listing natscope knows: "
@@ -197,6 +198,12 @@ def _name(source: str | Path | IO[bytes] | IO[str]) -> str:
 @contextmanager
 def _unpacked(plain: io.BufferedReader) -> Iterator[io.BufferedIOBase]:
     head = plain.peek(8)[:8]
+    if head.startswith(RECORDING):
+        raise NatscopeError(
+            "this is a recording, not a listing",
+            hint="name its file: natscope list FILE, or "
+            "natscope.sources.recording.Recording(FILE)",
+        )
     for magic, opener in _MAGIC.items():
         if head.startswith(magic):
             with opener(plain) as content:

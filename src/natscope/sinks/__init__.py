@@ -1,0 +1,1 @@
+"""Where events go to stay: files and the network."""

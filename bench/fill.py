@@ -13,11 +13,11 @@ from ipaddress import ip_address
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope.codec import request
-from natscope.codec.encode import cells_of
+from natscope.codec import requests
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
 from natscope.sources.nlsocket import NetlinkSocket
+from natscope.table.flowtable import FlowTable
 from natscope.uapi import IPPROTO_TCP, IPPROTO_UDP, Status
 
 MESSAGES_PER_SEND = 128
@@ -90,7 +90,8 @@ def _request(share: Share) -> bytes:
         tcp_state=(3 if share.replied else 1) if tcp else None,
         mark=0,
     )
-    return request.insert(request.untranslated(cells_of(flow)), seq=0, ack=False)
+    (batch,) = requests.insertions(FlowTable.from_flows([flow]))
+    return bytes(batch.messages[0])
 
 
 def _vary(

@@ -122,13 +122,29 @@ WRONG = {
     "insert tcp 10.0.0.5:1 to fd00::1": "needs ports",
     "insert tcp 10.0.0.5:1 to [fd00::1]:1": "IPv4 and IPv6",
     "insert foo 10.0.0.5 to 10.0.0.6": "no protocol",
+    "insert icmp 10.0.0.5:1 to 10.0.0.6": "icmp has no ports",
+    "insert icmpv6 10.0.0.5 to 10.0.0.6": "goes over IPv6",
+    "insert icmp fd00::5 to fd00::6": "goes over IPv4",
+    "insert icmp 10.0.0.5 to 10.0.0.6 --snat 10.0.0.7:9": "icmp has no ports",
+    "insert 89 10.0.0.5 to 10.0.0.6 --snat 10.0.0.7:9": "has no ports",
+    "insert gre 10.0.0.5:1 to 10.0.0.6:2": "gre has no ports",
+    "insert udp 10.0.0.5:1 to 10.0.0.6:2 --id 7": "--id is not for udp",
+    "insert udp 10.0.0.5:1 to 10.0.0.6:2 --key 1,2": "--key is not for udp",
+    "insert tcp 10.0.0.5:-0 to 10.0.0.6:1": "is no ADDRESS",
+    "insert tcp 10.0.0.5:+5 to 10.0.0.6:1": "is no ADDRESS",
+    "insert tcp 10.0.0.5:1_0 to 10.0.0.6:1": "is no ADDRESS",
+    "insert tcp [fd00::1]5 to [fd00::2]:1": "is no ADDRESS",
+    "update tcp --mark 0x100/0xff": "outside its mask",
+    "update tcp --timeout 4000000000": "is more than",
+    "update tcp --helper x\udcff": "no name of a helper",
+    "update tcp --helper much-too-long-a-name": "no name of a helper",
     "insert tcp 10.0.0.5:99999 to 10.0.0.6:1": "port 99999",
     "flush": "needs --yes",
     "delete port": "",
 }
 
 
-@pytest.mark.parametrize("words", WRONG)
+@pytest.mark.parametrize("words", WRONG, ids=ascii)
 def test_what_cannot_be_meant_is_refused(run: Run, words: str) -> None:
     stock.insert_all()
     before = flows()
@@ -202,12 +218,21 @@ def test_a_refused_flow_is_named_and_the_rest_is_done(run: Run, tmp_path: Path) 
     first = np.arange(len(table)) == 0
     helper = table.with_column("helper", np.full(len(table), b"no-such"), first)
     path = tmp_path / "saved.jsonl"
-    path.write_bytes(saved.header(time_ns=0) + saved.flows(helper))
+    path.write_bytes(saved.header(time_ns=0, flows=len(helper)) + saved.flows(helper))
     run("flush", "--yes", "--no-undo")
     code, _, err = run("restore", str(path))
     assert code == 4
-    assert "1 refused by the kernel" in err
+    assert "1 refused" in err
     assert len(Kernel().table()) == len(table) - 1
+
+
+def test_a_table_that_cannot_be_saved_is_told_by_its_file(
+    run: Run, tmp_path: Path
+) -> None:
+    place = tmp_path / "none" / "flows.jsonl"
+    code, out, err = run("save", str(place))
+    assert (code, out) == (3, "")
+    assert err == f"natscope: {place}: No such file or directory\n"
 
 
 def test_an_undo_file_that_cannot_be_written_stops_the_change(run: Run) -> None:

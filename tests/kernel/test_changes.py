@@ -11,9 +11,8 @@ import pytest
 import natscope
 from kernel import crowd, stock
 from natscope import uapi
-from natscope.actions import changes, entry, plan, probe
-from natscope.actions.changes import Settings
-from natscope.codec import request
+from natscope.actions import changes, entry, plan, probe, undo
+from natscope.actions.settings import Settings
 from natscope.codec.encode import cells_of
 from natscope.errors import NatscopeError
 from natscope.model.flow import Flow
@@ -92,15 +91,9 @@ def test_a_crowd_comes_back_as_it_was() -> None:
     assert keyed(kernel.table()) == keyed(before)
 
 
-def test_one_at_a_time_is_the_same_as_many() -> None:
+def test_every_kind_of_flow_is_found_and_deleted_by_itself() -> None:
     stock.insert_all()
     kernel = Kernel()
-    before = kernel.table()
-    plan.flush(kernel).run()
-    with kernel.socket() as sock:
-        for flow in before:
-            entry.insert(sock, request.untranslated(cells_of(flow)))
-    assert keyed(kernel.table()) == keyed(before)
     with kernel.socket() as sock:
         for flow in kernel.table():
             found = entry.get(sock, cells_of(flow))
@@ -142,7 +135,7 @@ def test_an_update_is_taken_back() -> None:
     planned = plan.update(kernel, "tcp", values)
     assert planned.run().done == len(planned)
     assert set(kernel.table("tcp")["tcp_state"].tolist()) == {8}
-    back = plan.undo(kernel, plan.UPDATE, planned.table, tuple(values))
+    (back,) = undo.plan(kernel, undo.before(planned))
     assert back.run().done == len(planned)
     assert keyed(kernel.table()) == before
 

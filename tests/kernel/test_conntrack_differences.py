@@ -262,6 +262,45 @@ def test_a_refused_line_of_a_file_is_named_and_the_rest_is_done(
     assert len(said.stdout.splitlines()) == 2  # the updated, the deleted
 
 
+_ENDS = "-s 10.0.0.1 -d 1.1.1.1 -r 1.1.1.1 -q 10.0.0.1 -p udp --sport 1 --dport 2"
+_WHOLE = f"{_ENDS} --reply-port-src 2 --reply-port-dst 1"
+
+
+@pytest.mark.parametrize("ends", [_WHOLE, _ENDS.replace("-r 1.1.1.1 -q 10.0.0.1 ", "")])
+def test_lines_of_a_file_act_in_their_order(
+    netns: Namespace, tmp_path: Path, ends: str
+) -> None:
+    path = tmp_path / "commands"
+    lines = [f"-A {ends} -t 100", f"-A {ends} -t 400 -u ASSURED", f"-I {ends} -t 900"]
+    path.write_text("\n".join(lines) + "\n")
+    said = oracle.ours("-R", str(path))
+    assert said.code == 1
+    assert b"Such conntrack exists, try -U to update (line 3)" in said.stderr
+    (flow,) = Kernel().table("assured")
+    assert 390 <= (flow.timeout or 0) <= 400
+
+
+def test_an_entry_whose_reply_has_the_tuple_is_not_changed(netns: Namespace) -> None:
+    udp = "-p udp --sport {} --dport {} -t 100 -m {}"
+    stock.conntrack("-I", *f"-s 10.0.0.1 -d 1.1.1.1 {udp.format(1, 2, 5)}".split())
+    turned = f"-A -s 1.1.1.1 -d 10.0.0.1 {udp.format(2, 1, 6)}".split()
+    assert oracle.stock(*turned).stderr.startswith(b"conntrack v1.4")
+    said = oracle.ours(*turned)
+    assert (said.code, b"File exists" in said.stderr) == (1, True)
+    assert [flow.mark for flow in Kernel().table()] == [5]
+
+
+def test_a_closed_standard_input_is_a_file_that_cannot_be_read(
+    netns: Namespace,
+) -> None:
+    words = [*oracle.OURS, "-R", "-"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *words], capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b"Failed to open file /dev/stdin for reading" in done.stderr
+
+
 def test_a_line_that_is_no_command_stops_all(netns: Namespace, tmp_path: Path) -> None:
     path = tmp_path / "commands"
     path.write_text(LOADED + "-A -s nonsense\n")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strategies
-from natscope.actions.changes import Settings
+from natscope.actions.settings import Settings
 from natscope.codec import nlmsg, request, requests
 from natscope.codec.encode import cells_of
 from natscope.codec.requests import Batch, Columns
@@ -59,14 +59,20 @@ def test_lookups(flows: list[Flow]) -> None:
 
 @given(FLOWS)
 def test_insertions(flows: list[Flow]) -> None:
+    alone = {}
+    for row, flow in enumerate(flows):
+        (batch,) = requests.insertions(FlowTable.from_flows([flow]), seq=row)
+        alone[row] = bytes(batch.messages[0])
+    assert by_row(requests.insertions(FlowTable.from_flows(flows))) == alone
+
+
+@given(FLOWS)
+def test_what_is_asked_for_after_an_insertion(flows: list[Flow]) -> None:
+    """In the same breath: both messages, each whole, under the row's number."""
     table = FlowTable.from_flows(flows)
-    same(
-        flows,
-        requests.insertions(table),
-        lambda cells, row: request.insert(
-            request.untranslated(cells), seq=row, ack=False
-        ),
-    )
+    both = by_row(requests.insertions(table, then_get=True))
+    first, second = by_row(requests.insertions(table)), by_row(requests.lookups(table))
+    assert both == {row: first[row] + second[row] for row in first}
 
 
 @given(FLOWS, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
@@ -91,8 +97,9 @@ def test_updates_of_the_mark(flows: list[Flow], mark: int, mask: int) -> None:
 @given(strategies.flows())
 def test_an_insert_says_what_the_flow_is(flow: Flow) -> None:
     """Read back as a message, it has the tuples untranslated and the rest."""
-    cells = request.untranslated(cells_of(flow))
-    message = request.insert(cells, seq=1)
+    cells = cells_of(flow)
+    (batch,) = requests.insertions(FlowTable.from_flows([flow]))
+    message = bytes(batch.messages[0])
     (header,) = nlmsg.split(message)
     assert header.end == len(message)
     told = decode_cells(message)

@@ -7,22 +7,23 @@ what it was asked to show, and each answer carries the row it is about.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from natscope import uapi
+from natscope.actions.settings import Settings, words
 from natscope.codec import nlmsg, request, requests
-from natscope.codec.scalar import decode_cells
-from natscope.errors import NatscopeError
-from natscope.table.columns import BY_NAME
+from natscope.codec.vector import decode_flows
+from natscope.errors import KernelError
+from natscope.model.expectation import Expectation
+from natscope.table.flowtable import FlowTable
 
 if TYPE_CHECKING:
     from natscope.sources.nlsocket import NetlinkSocket
-    from natscope.table.flowtable import FlowTable
 
 Progress = Callable[[int], None]
 """Called with how many entries were dealt with since the last call."""
@@ -30,6 +31,9 @@ Progress = Callable[[int], None]
 MESSAGES_PER_SEND = 128
 """As many answers must fit the receive buffer."""
 LARGEST_SEND = 32 << 10
+LOOKED_AT = 2048
+"""Entries looked at before they are changed: a few milliseconds' work."""
+IN_THE_WAY = "another flow has one of its tuples, as an original or as a reply"
 
 
 @dataclass(slots=True)
@@ -37,91 +41,70 @@ class Outcome:
     """What became of a change; rows are those of the table it was made of."""
 
     done: int = 0
+    begun: bool = False
+    """Something was sent that may have changed the table."""
     vanished: list[int] = field(default_factory=list)
     """Rows whose entry was gone, or another's, when its turn came."""
     present: list[int] = field(default_factory=list)
-    """Rows that could not be inserted because there is such an entry."""
+    """Rows that were not inserted because they are there."""
     refused: dict[int, nlmsg.Ack] = field(default_factory=dict)
     """Rows the kernel refused, with its verdict."""
     answers: dict[int, bytes] = field(default_factory=dict)
-    """Rows with the message the kernel sent about them."""
+    """Rows with the message the kernel sent about them, after the change."""
+    replaced: list[int] = field(default_factory=list)
+    """Rows of an insert that were there and were changed: they are done too."""
+    previous: FlowTable = field(default_factory=FlowTable.empty)
+    """Their entries before, row for row, of what was changed."""
+    expectations: list[Expectation] = field(default_factory=list)
+    """Those that were made, or deleted."""
+    expectations_present: int = 0
+    """How many were not made because they are there."""
+    expectations_refused: list[tuple[Expectation, KernelError]] = field(
+        default_factory=list
+    )
 
     def undone(self) -> set[int]:
         """The rows that were not changed."""
         return {*self.vanished, *self.present, *self.refused}
 
+    def settled(self) -> bool:
+        """Whether nothing is left to do: all that is not done is gone or there."""
+        return not self.refused and not self.expectations_refused
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an update sets: columns and their values.
-
-    ``mark_mask`` and ``labels_mask`` name the bits that change; without them
-    all do.  Status bits can only be set, never cleared.
-
-    Raises:
-        NatscopeError: a column the kernel does not let change, or a value that
-            does not fit it.
-    """
-
-    values: Mapping[str, Any]
-    mark_mask: int | None = None
-    labels_mask: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in self.values.items():
-            if name not in requests.SETTABLE:
-                raise NatscopeError(
-                    f"{name} cannot be changed",
-                    hint=f"what can: {', '.join(requests.SETTABLE)}",
-                )
-            if isinstance(value, int) and not _fits(name, value):
-                msg = f"{name}: {value} does not fit"
-                raise NatscopeError(msg)
-
-
-def _fits(name: str, value: int) -> bool:
-    if name == "labels":
-        return 0 <= value < 1 << 128
-    dtype = BY_NAME[name].dtype
-    bits = 8 * int(dtype[1:])
-    signed = dtype[0] == "i"
-    return -(signed << bits - 1) <= value < 1 << bits - signed
-
-
-def differing(table: FlowTable, settings: Settings) -> FlowTable:
-    """The entries that the settings would change."""
-    differs = np.zeros(len(table), np.bool_)
-    for name, value in settings.values.items():
-        column = table[name]
-        if name == "status":
-            differs |= column & np.uint32(value) != np.uint32(value)
-        elif name == "mark" and settings.mark_mask is not None:
-            mask = settings.mark_mask
-            after = column & np.uint32(~mask & 0xFFFF_FFFF) ^ np.uint32(value)
-            differs |= after != column
-        elif name == "labels":
-            differs |= _labels_differ(table, value, settings.labels_mask)
-        elif isinstance(value, str):
-            differs |= column != value.encode()
-        else:
-            differs |= column != value
-    return table.mask(differs)
-
-
-def _labels_differ(table: FlowTable, value: int, mask: int | None) -> NDArray[np.bool_]:
-    every = (1 << 128) - 1
-    mask = every if mask is None else mask
-    halves = [(n >> 64, n & (1 << 64) - 1) for n in (value & mask, mask)]
-    wanted, told = (np.array(half, np.uint64) for half in halves)
-    differ: NDArray[np.bool_] = ((table["labels"] & told) != wanted).any(axis=1)
-    return differ
+    def add(self, part: Outcome, rows: NDArray[np.intp]) -> None:
+        """Take in what became of some rows."""
+        self.vanished += rows[part.vanished].tolist()
+        self.present += rows[part.present].tolist()
+        self.refused |= {int(rows[row]): why for row, why in part.refused.items()}
+        self.answers |= {int(rows[row]): told for row, told in part.answers.items()}
 
 
 def delete(
-    sock: NetlinkSocket, table: FlowTable, progress: Progress | None = None
+    sock: NetlinkSocket,
+    table: FlowTable,
+    *,
+    at_once: bool = False,
+    progress: Progress | None = None,
+    outcome: Outcome | None = None,
 ) -> Outcome:
-    """Delete the entries of a listing, each only if it is still the same."""
-    return _carry_out(sock, requests.deletions(table), len(table), progress)
+    """Delete the entries of a listing, each only if it is still the same.
+
+    The kernel compares the ids.  It makes them of an entry's tuple and its place
+    in memory, so that a successor can have the same: where start times are told
+    (nf_conntrack_timestamp) they are compared as well, just before.
+
+    Args:
+        sock: of the namespace the listing is from.
+        table: the entries.
+        at_once: the listing is as new as a look would be: do without.
+        progress: see Progress.
+        outcome: is filled in as it happens, here and below: what was done until
+            an error is in it.
+    """
+    at_once = at_once or not table.has("start_ns").any()
+    return _change(
+        sock, table, requests.deletions, at_once, progress, outcome or Outcome()
+    )
 
 
 def insert(
@@ -129,34 +112,111 @@ def insert(
     table: FlowTable,
     *,
     replace: bool = False,
+    show: bool = False,
     progress: Progress | None = None,
+    outcome: Outcome | None = None,
 ) -> Outcome:
-    """Put flows into the table; with ``replace``, change those that are there."""
-    outcome = _carry_out(sock, requests.insertions(table), len(table), progress)
-    if replace and outcome.present:
-        _replace(sock, table, outcome)
-    return outcome
+    """Put flows into the table; with ``replace``, change those that are there.
 
-
-def _replace(sock: NetlinkSocket, table: FlowTable, outcome: Outcome) -> None:
-    """Change the entries that are there to what they should have been.
-
-    An entry's translation cannot be changed (EOPNOTSUPP), so it is not sent.
+    Args:
+        sock: of the namespace in question.
+        table: the flows.
+        replace: see above; what they were before is in ``Outcome.previous``.
+        show: ask for each entry that was made: ``Outcome.answers``.
+        progress: see Progress.
+        outcome: see ``delete``.
     """
-    rows = np.array(sorted(outcome.present), np.intp)
-    there = table.take(rows)
-    found = _carry_out(sock, requests.lookups(there), len(there), None)
-    status, has = np.zeros(len(rows), np.uint32), np.zeros(len(rows), np.bool_)
-    for row, message in found.answers.items():
-        status[row] = decode_cells(message).get("status", 0)
-        has[row] = True
-    columns = requests.replacement(there, status, has)
-    changed = _carry_out(sock, requests.updates(there, columns), len(there), None)
+    outcome = outcome or Outcome()
+    _send(sock, requests.insertions(table, then_get=show), outcome, progress)
+    has_master = table.has("master_src")
+    for row in [row for row in outcome.vanished if has_master[row]]:
+        # ENOENT of an insert: ctnetlink_create_conntrack() found no master
+        outcome.refused.setdefault(row, nlmsg.Ack(errno.ENOENT))
+    outcome.vanished = [row for row in outcome.vanished if row not in outcome.refused]
+    present = np.array(sorted(outcome.present), np.intp)
     outcome.present = []
-    outcome.vanished += [int(rows[row]) for row in changed.vanished]
-    refused = {int(rows[row]): why for row, why in changed.refused.items()}
-    outcome.refused |= refused
-    outcome.done = len(table) - len(outcome.undone())
+    for row in present.tolist():
+        outcome.answers.pop(row, None)
+    for rows in _steps(present):
+        _settle(sock, table, rows, outcome, replace=replace)
+    return _counted(outcome, table)
+
+
+def _settle(
+    sock: NetlinkSocket,
+    table: FlowTable,
+    rows: NDArray[np.intp],
+    outcome: Outcome,
+    *,
+    replace: bool,
+) -> None:
+    """Tell what is there from what another flow is in the way of; change the former."""
+    places, there = look(sock, table.take(rows))
+    others = np.setdiff1d(np.arange(len(rows)), places)
+    verdict = nlmsg.Ack(errno.EEXIST, IN_THE_WAY)
+    outcome.refused |= dict.fromkeys(rows[others].tolist(), verdict)
+    rows = rows[places]
+    if not replace or not len(rows):
+        outcome.present += rows.tolist()
+        return
+    wanted = table.take(rows)
+    columns = requests.replacement(wanted, there)
+    before = as_before(there, wanted)
+    changed = Outcome()
+    _send(sock, requests.updates(wanted, columns), changed)
+    outcome.add(changed, rows)
+    done = np.setdiff1d(np.arange(len(rows)), list(changed.undone()))
+    outcome.replaced += rows[done].tolist()
+    outcome.previous = _with(outcome.previous, before.take(done))
+
+
+def as_before(there: FlowTable, wanted: FlowTable) -> FlowTable:
+    """Entries with what is to be set back once they are made like ``wanted``.
+
+    No mark and no labels are a mark and labels of zero; what ``wanted`` does not
+    tell will not change, and is left out.
+    """
+    for name in requests.SETTABLE:
+        told = wanted.has(name) & (there.has(name) | (name in ZERO_IF_ABSENT))
+        if told.any() or there.has(name).any():
+            there = there.with_column(name, there[name], told)
+    return there
+
+
+ZERO_IF_ABSENT = ("mark", "labels")
+"""Columns the kernel leaves out where they are zero."""
+
+
+def _with(table: FlowTable, more: FlowTable) -> FlowTable:
+    return FlowTable.concat([table, more]) if len(table) else more
+
+
+def look(sock: NetlinkSocket, table: FlowTable) -> tuple[NDArray[np.intp], FlowTable]:
+    """The entries there are with the original tuples of a table, in their zones.
+
+    Returns:
+        The rows of the table that have one, ascending, and those entries.
+    """
+    found = Outcome()
+    _send(sock, requests.lookups(table), found)
+    rows = np.array(sorted(found.answers), np.intp)
+    if not len(rows):
+        return rows, FlowTable.empty()
+    there = decode_flows(b"".join(found.answers[row] for row in rows.tolist()))
+    same = _same_entry(table.take(rows), there)  # the kernel takes a reply as well
+    return rows[same], there.take(same)
+
+
+def _same_entry(one: FlowTable, other: FlowTable) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = one["proto"] == other["proto"]
+    same &= one["zone"] == other["zone"]
+    for name in requests.KEY:
+        differs = one[name] != other[name]
+        if differs.ndim == 2:
+            differs = differs.any(axis=1)
+        # what the kernel tracks no ports of has none there
+        same &= ~(differs & one.has(name) & other.has(name))
+    return same
 
 
 def update(
@@ -165,59 +225,132 @@ def update(
     settings: Settings,
     *,
     show: bool = False,
+    at_once: bool = False,
     progress: Progress | None = None,
+    outcome: Outcome | None = None,
 ) -> Outcome:
-    """Change the entries of a listing.
+    """Change the entries of a listing, each only if it is still the same.
+
+    The kernel takes no id with a change (ctnetlink_new_conntrack), so each entry
+    is looked at just before.
 
     Args:
         sock: of the namespace the listing is from.
         table: the entries.
         settings: what to set.
         show: ask for each entry after its change: ``Outcome.answers``.
+        at_once: the listing is as new as a look would be: do without.
         progress: see Progress.
+        outcome: see ``delete``.
     """
-    columns = requests.Columns(table, ())
-    for name, value in settings.values.items():
-        if name == "status":
-            # bits are only ever added; what the kernel set itself must stay said
-            kept = table["status"] | value | uapi.Status.CONFIRMED
-            columns.put("status", kept, table.has("status"))
-        else:
-            columns.constant(name, value)
-    if settings.mark_mask is not None:
-        columns.constant(request.MARK_MASK, settings.mark_mask)
-    if settings.labels_mask is not None:
-        columns.constant(request.LABELS_MASK, settings.labels_mask)
-    batches = requests.updates(table, columns, then_get=show)
-    return _carry_out(sock, batches, len(table), progress)
+
+    def batches_of(part: FlowTable) -> Iterator[requests.Batch]:
+        columns = requests.Columns(part, ())
+        for name, value in settings.values.items():
+            if name == "status":
+                # bits are only ever added; what the kernel set itself stays said
+                kept = part["status"] | value | uapi.Status.CONFIRMED
+                columns.put("status", kept, part.has("status"))
+            else:
+                columns.constant(name, value)
+        _put_masks(columns, settings.mark_mask, settings.labels_mask)
+        return requests.updates(part, columns, then_get=show)
+
+    return _change(sock, table, batches_of, at_once, progress, outcome or Outcome())
 
 
 def set_columns(
     sock: NetlinkSocket,
     table: FlowTable,
     names: tuple[str, ...],
+    *,
+    mark_mask: int | None = None,
+    labels_mask: int | None = None,
     progress: Progress | None = None,
+    outcome: Outcome | None = None,
 ) -> Outcome:
-    """Set columns of each entry to what its own row says."""
-    columns = requests.Columns(table, names)
-    batches = requests.updates(table, columns)
-    return _carry_out(sock, batches, len(table), progress)
+    """Set columns of each entry to what its own row says, if it is still the same.
+
+    What a row does not tell stays, and so do the bits a mask does not name.
+    """
+
+    def batches_of(part: FlowTable) -> Iterator[requests.Batch]:
+        columns = requests.Columns(part, names)
+        if mark_mask is not None and "mark" in columns.has:
+            columns.values["mark"] = columns.values["mark"] & np.uint32(mark_mask)
+        if labels_mask is not None and "labels" in columns.has:
+            columns.values["labels"] = columns.values["labels"] & words(labels_mask)
+        _put_masks(columns, mark_mask, labels_mask)
+        return requests.updates(part, columns)
+
+    return _change(sock, table, batches_of, False, progress, outcome or Outcome())
 
 
-def _carry_out(
+def _put_masks(
+    columns: requests.Columns, mark_mask: int | None, labels_mask: int | None
+) -> None:
+    masks = (
+        ("mark", request.MARK_MASK, mark_mask),
+        ("labels", request.LABELS_MASK, labels_mask),
+    )
+    for name, cell, mask in masks:
+        if mask is not None and name in columns.has:
+            columns.constant(cell, mask)
+
+
+def _change(
+    sock: NetlinkSocket,
+    table: FlowTable,
+    batches_of: Callable[[FlowTable], Iterator[requests.Batch]],
+    at_once: bool,
+    progress: Progress | None,
+    outcome: Outcome,
+) -> Outcome:
+    for rows in _steps(np.arange(len(table))):
+        left = rows if at_once else rows[_unchanged(sock, table.take(rows))]
+        outcome.vanished += np.setdiff1d(rows, left).tolist()
+        part, changed = table.take(left), Outcome()
+        outcome.begun = True
+        _send(sock, batches_of(part), changed)
+        outcome.add(changed, left)
+        if progress is not None:
+            progress(len(rows))
+    return _counted(outcome, table)
+
+
+def _unchanged(sock: NetlinkSocket, table: FlowTable) -> NDArray[np.intp]:
+    """The rows whose entry is there, and the same if they tell which it was."""
+    rows, there = look(sock, table)
+    listed = table.take(rows)
+    other = np.zeros(len(rows), np.bool_)
+    for name in ("id", "start_ns"):
+        told = listed.has(name) & there.has(name)
+        other |= (listed[name] != there[name]) & told
+    return np.delete(rows, np.flatnonzero(other))
+
+
+def _steps(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    for start in range(0, len(rows), LOOKED_AT):
+        yield rows[start : start + LOOKED_AT]
+
+
+def _counted(outcome: Outcome, table: FlowTable) -> Outcome:
+    outcome.done = len(table) - len(outcome.undone())
+    return outcome
+
+
+def _send(
     sock: NetlinkSocket,
     batches: Iterable[requests.Batch],
-    total: int,
-    progress: Progress | None,
-) -> Outcome:
-    outcome = Outcome()
+    outcome: Outcome,
+    progress: Progress | None = None,
+) -> None:
     for part, rows in _parts(batches):
+        outcome.begun = True
         for message in sock.exchange(part, "changing the table"):
             _note(outcome, message)
         if progress is not None:
             progress(rows)
-    outcome.done = total - len(outcome.undone())
-    return outcome
 
 
 def _parts(batches: Iterable[requests.Batch]) -> Iterator[tuple[bytes, int]]:
@@ -230,10 +363,11 @@ def _parts(batches: Iterable[requests.Batch]) -> Iterator[tuple[bytes, int]]:
 
 
 def _note(outcome: Outcome, message: bytes) -> None:
-    (header,) = nlmsg.split(message)
-    if header.type != uapi.NLMSG_ERROR:
-        outcome.answers[header.seq] = message
+    _, kind, _, seq, _ = nlmsg.HEADER.unpack_from(message)
+    if kind != uapi.NLMSG_ERROR:
+        outcome.answers[seq] = message
         return
+    (header,) = nlmsg.split(message)
     verdict = nlmsg.ack(message, header)
     if verdict.errno == errno.ENOENT:
         # an update and the look-up after it both say so

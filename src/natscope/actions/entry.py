@@ -17,20 +17,19 @@ if TYPE_CHECKING:
     from natscope.sources.nlsocket import NetlinkSocket
 
 
-def get(sock: NetlinkSocket, cells: Cells, *, zero: bool = False) -> Cells | None:
+def get(sock: NetlinkSocket, cells: Cells) -> Cells | None:
     """The entry of an original or else reply tuple in its zone, None if none.
 
     Args:
         sock: of the namespace in question.
         cells: ``orig_*`` or ``reply_*``, ``family``, ``proto``, and the zone.
-        zero: set its packet and byte counters to zero in the same step.
 
     Raises:
         KernelError: the kernel refused for another reason than its absence.
     """
-    ask = request.zero if zero else request.get
+    asked = request.get(cells, seq=sock.next_seq())
     try:
-        (answer,) = sock.ask(ask(cells, seq=sock.next_seq()), "looking up an entry")
+        (answer,) = sock.ask(asked, "looking up an entry")
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise
@@ -89,11 +88,20 @@ def insert(sock: NetlinkSocket, cells: Cells, *, replace: bool = False) -> None:
             raise
         key = {k: v for k, v in cells.items() if not k.startswith("reply_")}
         found = get(sock, key)
-        if found is None:
-            raise  # in the way is another entry's reply
+        if found is None or not _is_original(key, found):
+            raise  # another flow is in the way, which has one of its tuples
         # bits can only be added, and a translation cannot be changed
         bits = found.get("status", 0) | cells.get("status", 0)
         update(sock, key | {"status": bits})
+
+
+def _is_original(key: Cells, found: Cells) -> bool:
+    """Whether an entry the kernel found has the tuple as its original one.
+
+    It looks among the reply tuples as well.
+    """
+    names = (name for name in key if name.startswith("orig_"))
+    return all(key[name] == found.get(name, key[name]) for name in names)
 
 
 def update(sock: NetlinkSocket, cells: Cells) -> None:

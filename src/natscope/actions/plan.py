@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from natscope.actions import changes
-from natscope.actions.changes import Outcome, Progress, Settings
+from natscope.actions import changes, expected
+from natscope.actions.changes import Outcome, Progress
 from natscope.actions.probe import flushes_exactly
+from natscope.actions.settings import Settings, differing
 from natscope.codec.encode import flush_request
 from natscope.errors import NatscopeError
 from natscope.model.prefilter import KernelFilter
@@ -22,8 +23,10 @@ from natscope.table.flowtable import FlowTable
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
+    from natscope.model.expectation import Expectation
     from natscope.model.flow import Flow
     from natscope.sources.kernel import Kernel
+    from natscope.sources.nlsocket import NetlinkSocket
 
 DELETE, UPDATE, INSERT, FLUSH = "delete", "update", "insert", "flush"
 
@@ -32,8 +35,8 @@ DELETE, UPDATE, INSERT, FLUSH = "delete", "update", "insert", "flush"
 class Plan:
     """A change and the entries it concerns.
 
-    ``table`` holds the entries as they are now (of an insert, as they shall
-    be), so that it is also what an undo needs.
+    ``table`` holds the entries as they are now; of an insert, as they shall be.
+    What takes it back afterwards is made of it by ``actions.undo``.
     """
 
     action: str
@@ -43,40 +46,95 @@ class Plan:
     """What an update sets everywhere."""
     columns: tuple[str, ...] = ()
     """Columns an update without settings sets to each row's own value."""
+    mark_mask: int | None = None
+    labels_mask: int | None = None
+    """The bits of ``mark`` and ``labels`` an update without settings sets."""
     replace: bool = False
     """An insert changes the entries that are there."""
+    expectations: tuple[Expectation, ...] = ()
+    """What an insert announces, or a delete or flush takes away."""
+    filter: Filter | str = ""
+    """What a flush takes."""
     at_once: KernelFilter | None = None
-    """The filter of a flush the kernel does by itself."""
+    """The filter of a flush the kernel does by itself: what comes after the
+    listing goes as well, and nobody counts it."""
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def run(self, progress: Progress | None = None) -> Outcome:
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not len(self) and not self.expectations
+
+    def anew(self) -> Plan:
+        """The same of what is there now: a flush takes all that came meanwhile."""
+        if self.action != FLUSH:
+            return self
+        return flush(self.kernel, self.filter)
+
+    def run(
+        self, progress: Progress | None = None, outcome: Outcome | None = None
+    ) -> Outcome:
         """Make the change.
 
         Entries that vanish meanwhile are counted; one refusal does not stop the
         rest.
 
+        Args:
+            progress: see Progress.
+            outcome: is filled in as it happens, so that what was done before an
+                error is known.
+
         Raises:
             KernelError: nothing can be changed at all (PermissionNeeded), or
                 answers were lost.
         """
+        outcome = outcome or Outcome()
         with self.kernel.socket() as sock:
-            if self.at_once is not None:
-                asked = flush_request(self.at_once, seq=sock.next_seq())
-                sock.ask(asked, "flushing the table")
-                return Outcome(done=len(self.table))
-            if self.settings is not None:
-                return changes.update(
-                    sock, self.table, self.settings, progress=progress
-                )
-            if self.action == UPDATE:
-                return changes.set_columns(sock, self.table, self.columns, progress)
             if self.action == INSERT:
-                return changes.insert(
-                    sock, self.table, replace=self.replace, progress=progress
+                changes.insert(
+                    sock,
+                    self.table,
+                    replace=self.replace,
+                    show=True,
+                    progress=progress,
+                    outcome=outcome,
                 )
-            return changes.delete(sock, self.table, progress)
+                expected.make(sock, self.expectations, outcome)
+            elif self.action == UPDATE:
+                self._update(sock, progress, outcome)
+            else:
+                self._delete(sock, progress, outcome)
+        return outcome
+
+    def _update(
+        self, sock: NetlinkSocket, progress: Progress | None, outcome: Outcome
+    ) -> None:
+        if self.settings is not None:
+            changes.update(
+                sock, self.table, self.settings, progress=progress, outcome=outcome
+            )
+            return
+        changes.set_columns(
+            sock,
+            self.table,
+            self.columns,
+            mark_mask=self.mark_mask,
+            labels_mask=self.labels_mask,
+            progress=progress,
+            outcome=outcome,
+        )
+
+    def _delete(
+        self, sock: NetlinkSocket, progress: Progress | None, outcome: Outcome
+    ) -> None:
+        if self.at_once is not None:
+            asked = flush_request(self.at_once, seq=sock.next_seq())
+            sock.ask(asked, "flushing the table")
+            outcome.begun, outcome.done = True, len(self.table)
+        else:
+            changes.delete(sock, self.table, progress=progress, outcome=outcome)
+        expected.remove(sock, self.expectations, outcome)
 
 
 def delete(kernel: Kernel, filter: Filter | str) -> Plan:
@@ -86,7 +144,8 @@ def delete(kernel: Kernel, filter: Filter | str) -> Plan:
         NatscopeError: the filter is empty.
         FilterError, KernelError: as for a listing.
     """
-    return Plan(DELETE, kernel.table(_not_empty(filter)), kernel)
+    table = kernel.table(_not_empty(filter))
+    return Plan(DELETE, table, kernel, expectations=_going(kernel, table))
 
 
 def update(
@@ -108,28 +167,39 @@ def update(
         labels_mask: the bits of ``labels`` that change.
 
     Raises:
-        NatscopeError: the filter is empty, or a column cannot be changed.
+        NatscopeError: the filter is empty, a column cannot be changed, or a value
+            has bits outside its mask, which the kernel would turn round.
         FilterError, KernelError: as for a listing.
     """
+    for name, mask in (("mark", mark_mask), ("labels", labels_mask)):
+        if mask is not None and values.get(name, 0) & ~mask:
+            msg = f"{name} {values[name]:#x} has bits outside its mask {mask:#x}"
+            raise NatscopeError(msg)
     settings = Settings(dict(values), mark_mask, labels_mask)
     found = kernel.table(_not_empty(filter))
-    return Plan(UPDATE, changes.differing(found, settings), kernel, settings)
+    return Plan(UPDATE, differing(found, settings), kernel, settings)
 
 
 def insert(
-    kernel: Kernel, flows: FlowTable | Iterable[Flow], *, replace: bool = False
+    kernel: Kernel,
+    flows: FlowTable | Iterable[Flow],
+    *,
+    replace: bool = False,
+    expectations: Iterable[Expectation] = (),
 ) -> Plan:
     """Put flows into the table, translated as their tuples say.
 
     What the kernel keeps to itself is not taken: counters, timestamps, ids.
-    Flows that expect others come before those they expect.
+    Flows that expect others come before those they expect; ``expectations`` are
+    announced when all are there.
     """
     table = flows if isinstance(flows, FlowTable) else FlowTable.from_flows(flows)
     expected = table.has("master_src")
     if expected.any():
         parts = (table.mask(~expected), table.mask(expected))
         table = FlowTable.concat([part for part in parts if len(part)])
-    return Plan(INSERT, table, kernel, replace=replace)
+    announced = tuple(expectations)
+    return Plan(INSERT, table, kernel, replace=replace, expectations=announced)
 
 
 def flush(kernel: Kernel, filter: Filter | str = "") -> Plan:
@@ -139,34 +209,25 @@ def flush(kernel: Kernel, filter: Filter | str = "") -> Plan:
     (``actions.probe``); else entry by entry.
     """
     wanted = understood(filter)
-    if wanted is None or not str(filter).strip():
-        return Plan(FLUSH, kernel.table(), kernel, at_once=KernelFilter())
-    exact = wanted.exact_kernel()
-    if exact is not None and not flushes_exactly(exact):
-        exact = None
-    return Plan(FLUSH, kernel.table(wanted), kernel, at_once=exact)
+    at_once: KernelFilter | None = KernelFilter()
+    if wanted is not None and str(filter).strip():
+        at_once = wanted.exact_kernel()
+        if at_once is not None and not flushes_exactly(at_once):
+            at_once = None
+    else:
+        wanted = None
+    table = kernel.table(wanted)
+    going = _going(kernel, table)
+    return Plan(
+        FLUSH, table, kernel, expectations=going, filter=filter, at_once=at_once
+    )
 
 
-def undo(
-    kernel: Kernel, action: str, before: FlowTable, columns: tuple[str, ...] = ()
-) -> Plan:
-    """The plan that takes a change back, from what its plan held.
-
-    ``columns`` are those an update set.  Status bits stay: the kernel lets none
-    be cleared.
-
-    Raises:
-        NatscopeError: an action that is none.
-    """
-    if action in (DELETE, FLUSH):
-        return insert(kernel, before)
-    if action == INSERT:
-        return Plan(DELETE, before, kernel)
-    if action == UPDATE:
-        left = tuple(name for name in columns if name != "status")
-        return Plan(UPDATE, before, kernel, columns=left)
-    msg = f"{action!r} cannot be undone"
-    raise NatscopeError(msg)
+def _going(kernel: Kernel, table: FlowTable) -> tuple[Expectation, ...]:
+    """The expectations that go with the flows of a table."""
+    if not len(table):
+        return ()
+    return expected.of_masters(kernel.expectations(), table)
 
 
 def _not_empty(filter: Filter | str) -> Filter | str:

@@ -15,8 +15,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from natscope import uapi
-from natscope.codec import encode, request
-from natscope.codec.encode import cells_of
+from natscope.actions import changes
+from natscope.codec import encode
 from natscope.errors import KernelError, NamespaceError
 from natscope.filter import parse
 from natscope.model.evidence import Evidence
@@ -26,6 +26,7 @@ from natscope.model.tuples import FlowTuple
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import new_namespace
 from natscope.sources.nlsocket import NetlinkSocket
+from natscope.table.flowtable import FlowTable
 
 TRIALS = {
     "family": "ip6",
@@ -88,9 +89,8 @@ def _holds(text: str) -> bool:
     with new_namespace("probe") as namespace, namespace.enter():
         kernel = Kernel()
         with closing(NetlinkSocket()) as sock:
-            for flow in _entries():
-                cells = request.untranslated(cells_of(flow))
-                sock.ask(request.insert(cells, seq=sock.next_seq()), "probing")
+            if changes.insert(sock, FlowTable.from_flows(_entries())).undone():
+                return False
             table = kernel.table()
             matched = wanted.mask(table, Evidence())
             asked = encode.flush_request(prefilter, seq=sock.next_seq())

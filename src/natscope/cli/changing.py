@@ -10,16 +10,19 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from natscope.cli import diagnostics, output
-from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.cli.diagnostics import ExitCode
+from natscope.cli.undo_file import UndoFile
+from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
     from natscope.actions.changes import Outcome, Progress
     from natscope.actions.plan import Plan
+    from natscope.model.flow import Flow
 
 SAMPLE = 10
 """Flows a plan shows."""
@@ -68,60 +71,136 @@ def carry_out(options: argparse.Namespace, plan: Plan, *, ask: bool = False) -> 
         plan: what to do.
         ask: ask on a terminal however few flows there are.
     """
-    if len(plan) == 0:
-        return _nothing(options, plan)
+    return carried_out(options, plan, ask=ask)[0]
+
+
+def carried_out(
+    options: argparse.Namespace, plan: Plan, *, ask: bool = False
+) -> tuple[int, Outcome | None]:
+    """As ``carry_out``; the outcome too, None if it was not to be done."""
+    from natscope.actions.changes import Outcome
+
+    if plan.is_empty():
+        return _nothing(options, plan), None if options.dry_run else Outcome()
     if options.dry_run:
         _show(options, plan)
-        return ExitCode.DONE
-    if not options.yes and _somebody_asks() and (ask or len(plan) > ASK_ABOVE):
+        return ExitCode.DONE, None
+    if not options.yes and somebody_asks() and (ask or len(plan) > ASK_ABOVE):
         _show_sample(plan)
         if not _confirmed(plan):
             diagnostics.note("nothing was changed")
-            return ExitCode.NOTHING
-    before = _write_down(options, plan)
+            return ExitCode.NOTHING, None
+        plan = plan.anew()
+    return _done(options, plan)
+
+
+def _done(options: argparse.Namespace, plan: Plan) -> tuple[int, Outcome]:
+    from natscope.actions.changes import Outcome
+
+    outcome, file = Outcome(), UndoFile(options, plan.action)
+    file.before(plan)
     progress = _progress(plan)
-    outcome = plan.run(progress)
+    try:
+        plan.run(progress, outcome)
+    except (NatscopeError, KeyboardInterrupt) as error:
+        undo, _ = _kept(lambda: file.broken_off(plan, outcome))
+        if not outcome.begun:
+            raise
+        diagnostics.note(f"{plan.action}: broken off{_hint(undo)}")
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        diagnostics.complain(str(error), error.hint)
+        return ExitCode.PARTLY, outcome
     if progress is not None:
         diagnostics.progress("")
-    undo = _keep_what_was_done(plan, outcome, before)
-    return report(options, plan, outcome, undo)
+    return _reported(options, plan, outcome, file), outcome
 
 
-def report(
-    options: argparse.Namespace, plan: Plan, outcome: Outcome, undo: Path | None
+def _reported(
+    options: argparse.Namespace, plan: Plan, outcome: Outcome, file: UndoFile
 ) -> int:
-    """Tell what was done; the exit code that follows."""
+    """Put the undo file right and tell what was done; the exit code.
+
+    From here on nothing may hide that the table was changed.
+    """
+    undo, told = _kept(lambda: file.after(plan, outcome))
+    code = report(plan, outcome, undo)
     if options.json:
-        output.write(_json(plan, outcome, undo))
+        try:
+            output.write(_json(plan, outcome, undo))
+        except OSError as error:
+            diagnostics.complain(f"standard output: {error.strerror or error}")
+            told = False
+    return code if told else ExitCode.PARTLY
+
+
+def _kept(work: Callable[[], Path | None]) -> tuple[Path | None, bool]:
+    """The undo file as it is now; false if it could not be put right."""
+    try:
+        return work(), True
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}"
+        diagnostics.complain(f"the undo file could not be put right: {what}")
+        return None, False
+
+
+def report(plan: Plan, outcome: Outcome, undo: Path | None) -> int:
+    """Tell what was done on standard error; the exit code that follows."""
     done = DONE_WORDS[plan.action]
-    parts = [f"{outcome.done} flow{'s' * (outcome.done != 1)} {done}"]
-    if outcome.vanished:
-        parts.append(f"{len(outcome.vanished)} gone meanwhile")
-    if outcome.present:
-        parts.append(f"{len(outcome.present)} there already")
-    if outcome.refused:
-        parts.append(f"{len(outcome.refused)} refused by the kernel")
-    hint = f"; undo: natscope undo {_place(undo)}".rstrip() if undo else ""
-    diagnostics.note(", ".join(parts) + hint)
-    for row, why in list(refusals(plan, outcome))[:SAMPLE]:
-        diagnostics.complain(f"{row}: {why}")
-    if outcome.refused:
-        return ExitCode.PARTLY if outcome.done else ExitCode.REFUSED
-    if outcome.done == 0 and not outcome.present:
+    parts = []
+    if len(plan):
+        about = "about " if plan.at_once is not None else ""
+        number = outcome.done - len(outcome.replaced)
+        parts.append(f"{about}{_count(number, 'flow')} {done}")
+    if plan.expectations:
+        parts.append(f"{_count(len(outcome.expectations), 'expectation')} {done}")
+    numbers = (
+        (len(outcome.replaced), "there already and changed"),
+        (len(outcome.vanished), "gone meanwhile"),
+        (len(outcome.present) + outcome.expectations_present, "there already"),
+        (len(outcome.refused) + len(outcome.expectations_refused), "refused"),
+    )
+    parts += [f"{number} {what}" for number, what in numbers if number]
+    diagnostics.note(", ".join(parts) + _hint(undo))
+    for what, why in list(refusals(plan, outcome))[:SAMPLE]:
+        diagnostics.complain(f"{what}: {why}")
+    anything = outcome.done or outcome.expectations
+    if not outcome.settled():
+        return ExitCode.PARTLY if anything else ExitCode.REFUSED
+    if not anything and not outcome.present and not outcome.expectations_present:
         return ExitCode.NOTHING
     return ExitCode.DONE
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _hint(undo: Path | None) -> str:
+    """How ``natscope undo`` is told of a file: not at all if it is the latest."""
+    from natscope.sources import journal
+
+    if undo is None:
+        return ""
+    place = "" if undo.parent == journal.directory() else str(undo)
+    return f"; undo: natscope undo {place}".rstrip()
+
+
 def refusals(plan: Plan, outcome: Outcome) -> Iterator[tuple[str, str]]:
-    """Each refused flow in words, and why."""
-    from natscope.sources.nlsocket import refusal
+    """Each refused flow and expectation in words, and why."""
+    from natscope.actions.reasons import reason
 
     for row, verdict in sorted(outcome.refused.items()):
-        (flow,) = plan.table.take(slice(row, row + 1))
-        yield _in_words(flow), str(refusal(f"{plan.action} refused", verdict))
+        yield (
+            in_words(next(iter(plan.table.take(slice(row, row + 1))))),
+            reason(plan, row, verdict),
+        )
+    for one, error in outcome.expectations_refused:
+        yield f"the expectation of {one.expected}", str(error)
 
 
-def _in_words(flow: Any) -> str:
+def in_words(flow: Flow) -> str:
+    """A flow by its original tuple."""
     from natscope import uapi
 
     def end(address: object, port: int | None) -> str:
@@ -148,8 +227,10 @@ def _show(options: argparse.Namespace, plan: Plan) -> None:
         output.write(_json(plan, None, None))
         return
     _show_sample(plan)
-    plural = "s" * (len(plan) != 1)
-    diagnostics.note(f"would {plan.action} {len(plan)} flow{plural}; nothing was done")
+    what = [_count(len(plan), "flow")] if len(plan) else []
+    if plan.expectations:
+        what.append(_count(len(plan.expectations), "expectation"))
+    diagnostics.note(f"would {plan.action} {' and '.join(what)}; nothing was done")
 
 
 def _show_sample(plan: Plan) -> None:
@@ -167,63 +248,14 @@ def _show_sample(plan: Plan) -> None:
         output.write(f"… and {len(plan) - SAMPLE} more\n".encode())
 
 
-def _somebody_asks() -> bool:
+def somebody_asks() -> bool:
+    """Whether a person sees the question and can answer it."""
     return sys.stdin is not None and sys.stdin.isatty() and output.is_terminal()
 
 
 def _confirmed(plan: Plan) -> bool:
-    answer = diagnostics.ask(f"{plan.action} {len(plan)} flows? [y/N] ")
+    answer = diagnostics.ask(f"{plan.action} {_count(len(plan), 'flow')}? [y/N] ")
     return answer.strip().lower() in ("y", "yes")
-
-
-def _write_down(options: argparse.Namespace, plan: Plan) -> Path | None:
-    """The undo file, before anything is changed."""
-    if options.no_undo:
-        if options.undo_file:
-            raise UsageError("choose --undo-file or --no-undo")
-        return None
-    from natscope.sources import journal
-
-    path = Path(options.undo_file) if options.undo_file else None
-    return journal.write(plan.action, undo_text(plan), path)
-
-
-def undo_text(plan: Plan) -> Iterator[bytes]:
-    """The text of an undo file: a saved table that says what it undoes."""
-    import time
-
-    from natscope.render import saved
-
-    columns = list(plan.settings.values) if plan.settings else []
-    undo = {"action": plan.action, "columns": columns}
-    yield saved.header(
-        time_ns=time.time_ns(), netns=plan.kernel.netns, flows=len(plan), undo=undo
-    )
-    for start in range(0, len(plan), saved.ROWS_AT_ONCE):
-        yield saved.flows(plan.table.take(slice(start, start + saved.ROWS_AT_ONCE)))
-
-
-def _keep_what_was_done(plan: Plan, outcome: Outcome, path: Path | None) -> Path | None:
-    """An undo file names only what was changed; without any, it is removed."""
-    from dataclasses import replace
-
-    from natscope.sources import journal
-
-    undone = outcome.undone()
-    if path is None or not undone:
-        return path
-    if outcome.done == 0:
-        path.unlink(missing_ok=True)
-        return None
-    done = [row for row in range(len(plan)) if row not in undone]
-    rest = replace(plan, table=plan.table.take(_rows(done)))
-    return journal.write(plan.action, undo_text(rest), path)
-
-
-def _rows(rows: list[int]) -> Any:
-    import numpy as np
-
-    return np.array(rows, np.intp)
 
 
 def _progress(plan: Plan) -> Progress | None:
@@ -240,13 +272,6 @@ def _progress(plan: Plan) -> Progress | None:
     return show
 
 
-def _place(path: Path | None) -> str:
-    """How ``natscope undo`` is told of a file: not at all if it is the latest."""
-    from natscope.sources import journal
-
-    return "" if path is None or path.parent == journal.directory() else str(path)
-
-
 def _json(plan: Plan, outcome: Outcome | None, undo: Path | None) -> bytes:
     document: dict[str, Any] = {
         "schema": "natscope.change/1",
@@ -260,8 +285,10 @@ def _json(plan: Plan, outcome: Outcome | None, undo: Path | None) -> bytes:
         ]
         document |= {
             "done": outcome.done,
+            "replaced": len(outcome.replaced),
             "vanished": len(outcome.vanished),
             "present": len(outcome.present),
+            "expectations": len(outcome.expectations),
             "refused": refused,
             "undo": os.fspath(undo) if undo else None,
         }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from natscope.cli import changing, diagnostics, inputs, output
+from natscope.cli import changing, diagnostics, inputs
 from natscope.cli.diagnostics import UsageError
 
 EPILOG = """\
 examples:
   natscope flush --yes                 every flow of this namespace
   natscope flush --yes ip6             every IPv6 flow, in one request
-Flows that come while it runs are deleted as well; natscope delete touches only
-what it listed before.
+Flows that come while it runs are deleted as well, and no undo brings them back;
+natscope delete touches only what it listed before.
 """
 
 
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Flush the table, when told so by name."""
     options = inputs.parse(parser(), argv)
-    if not options.yes and not options.dry_run and not output.is_terminal():
+    if not (options.yes or options.dry_run or changing.somebody_asks()):
         raise UsageError(
             "flushing needs --yes", hint="natscope flush --dry-run shows the plan"
         )

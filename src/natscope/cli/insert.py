@@ -24,8 +24,8 @@ examples:
 The translation is one the kernel applies to the flow's packets.
 """
 DEFAULT_TIMEOUT_S = 120
-_ICMP = {uapi.IPPROTO_ICMP: 8, uapi.IPPROTO_ICMPV6: 128}
-"""Echo requests."""
+_ICMP = {uapi.IPPROTO_ICMP: (8, 4), uapi.IPPROTO_ICMPV6: (128, 6)}
+"""Echo requests, and the version of IP they go over."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_argument_group("what to set")
     what.add_argument("--snat", metavar="ADDRESS[:PORT]", help="the translated source")
     what.add_argument("--dnat", metavar="ADDRESS[:PORT]", help="the real destination")
-    what.add_argument("--id", type=int, metavar="N", help="ICMP id", default=0)
+    what.add_argument("--id", type=int, metavar="N", help="ICMP id")
     what.add_argument("--key", metavar="SRC,DST", help="GRE keys")
     what.add_argument("--zone", type=int, metavar="N", help="conntrack zone")
     update.add_settings(what)
@@ -67,17 +67,13 @@ def _flow(options: argparse.Namespace) -> Flow:
     orig = _tuple(options)
     reply = orig.reversed()
     if options.snat:
-        address, port = _end(options.snat)
-        reply = replace(reply, dst=address)
-        if port is not None:
-            reply = replace(reply, dport=port)
+        address, port = _translated(options.snat, orig)
+        reply = replace(reply, dst=address, dport=reply.dport if port is None else port)
     if options.dnat:
-        address, port = _end(options.dnat)
-        reply = replace(reply, src=address)
-        if port is not None:
-            reply = replace(reply, sport=port)
-    families = {orig.src.version, orig.dst.version, reply.src.version}
-    if len(families | {reply.dst.version}) > 1:
+        address, port = _translated(options.dnat, orig)
+        reply = replace(reply, src=address, sport=reply.sport if port is None else port)
+    versions = {end.version for one in (orig, reply) for end in (one.src, one.dst)}
+    if len(versions) > 1:
         raise UsageError("IPv4 and IPv6 in one flow")
     values, mark_mask, _ = update.settings(options)
     if mark_mask is not None:
@@ -85,15 +81,13 @@ def _flow(options: argparse.Namespace) -> Flow:
     values.setdefault("timeout", DEFAULT_TIMEOUT_S)
     if orig.proto == uapi.IPPROTO_TCP:
         values.setdefault("tcp_state", uapi.TCP_STATES.index("ESTABLISHED"))
-        # the windows seen so far are not known: take what comes
-        values["tcp_flags_orig"] = values["tcp_flags_reply"] = _LIBERAL << 8
+        from natscope.codec.request import window_flags
+
+        flags = window_flags(values["tcp_state"]) << 8
+        values["tcp_flags_orig"] = values["tcp_flags_reply"] = flags
     elif "tcp_state" in values:
         raise UsageError("--state is for tcp")
     return Flow(orig, reply, zone=options.zone, **values)
-
-
-_LIBERAL = 0x08 | 0x02
-"""IP_CT_TCP_FLAG_BE_LIBERAL and SACK_PERM, as conntrack(8) sets them."""
 
 
 def _tuple(options: argparse.Namespace) -> FlowTuple:
@@ -104,19 +98,37 @@ def _tuple(options: argparse.Namespace) -> FlowTuple:
     dst, dport = _end(options.destination)
     if options.zone is not None and not 0 <= options.zone <= 0xFFFF:
         raise UsageError(f"zone {options.zone} is not from 0 to 65535")
-    if proto in _ICMP:
-        if not 0 <= options.id <= 0xFFFF:
-            raise UsageError(f"--id {options.id} is not from 0 to 65535")
-        return FlowTuple(
-            src, dst, proto, icmp_type=_ICMP[proto], icmp_code=0, icmp_id=options.id
-        )
-    if proto == uapi.IPPROTO_GRE:
-        sport, dport = _keys(options.key)
-    elif proto in uapi.PORT_PROTOCOLS and None in (sport, dport):
-        raise UsageError(f"{options.proto} needs ports: ADDRESS:PORT at both ends")
-    elif proto not in uapi.PORT_PROTOCOLS and (sport, dport) != (None, None):
+    _only_for(options.proto, "--id", options.id, proto in _ICMP)
+    _only_for(options.proto, "--key", options.key, proto == uapi.IPPROTO_GRE)
+    if proto in uapi.PORT_PROTOCOLS:
+        if None in (sport, dport):
+            raise UsageError(f"{options.proto} needs ports: ADDRESS:PORT at both ends")
+        return FlowTuple(src, dst, proto, sport, dport)
+    if (sport, dport) != (None, None):
         raise UsageError(f"{options.proto} has no ports")
-    return FlowTuple(src, dst, proto, sport, dport)
+    if proto in _ICMP:
+        kind, version = _ICMP[proto]
+        if src.version != version:
+            raise UsageError(f"{options.proto} goes over IPv{version}")
+        ident = 0 if options.id is None else options.id
+        if not 0 <= ident <= 0xFFFF:
+            raise UsageError(f"--id {ident} is not from 0 to 65535")
+        return FlowTuple(src, dst, proto, icmp_type=kind, icmp_code=0, icmp_id=ident)
+    if proto == uapi.IPPROTO_GRE:
+        return FlowTuple(src, dst, proto, *_keys(options.key))
+    return FlowTuple(src, dst, proto)
+
+
+def _only_for(name: str, option: str, given: object, right: bool) -> None:
+    if given is not None and not right:
+        raise UsageError(f"{option} is not for {name}")
+
+
+def _translated(text: str, orig: FlowTuple) -> tuple[Address, int | None]:
+    address, port = _end(text)
+    if port is not None and orig.proto not in uapi.PORT_PROTOCOLS:
+        raise UsageError(f"{text!r}: {uapi.protocol_name(orig.proto)} has no ports")
+    return address, port
 
 
 def _proto(text: str) -> int:
@@ -133,17 +145,22 @@ def _end(text: str) -> tuple[Address, int | None]:
     address, port = text, ""
     if text.startswith("["):
         address, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
     elif text.count(":") == 1:
-        address, _, port = text.partition(":")
+        address, colon, port = text.partition(":")
+        port = colon + port
+    wrong = f"{text!r} is no ADDRESS[:PORT]"
     try:
-        number = int(port) if port else None
         found = ip_address(address)
     except ValueError as error:
-        raise UsageError(f"{text!r} is no ADDRESS[:PORT]") from error
-    if number is not None and not 0 <= number <= 0xFFFF:
-        raise UsageError(f"port {number} is not from 0 to 65535")
-    return found, number
+        raise UsageError(wrong) from error
+    if not port:
+        return found, None
+    digits = port.removeprefix(":")
+    if port[0] != ":" or not (digits.isascii() and digits.isdigit()):
+        raise UsageError(wrong)
+    if int(digits) > 0xFFFF:
+        raise UsageError(f"port {digits} is not from 0 to 65535")
+    return found, int(digits)
 
 
 def _keys(text: str | None) -> tuple[int, int]:

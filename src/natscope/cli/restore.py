@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
 from typing import TYPE_CHECKING
 
 from natscope.cli import changing, diagnostics, inputs
 from natscope.cli.diagnostics import ExitCode
-from natscope.errors import KernelError
 
 if TYPE_CHECKING:
+    from natscope.model.expectation import Expectation
     from natscope.sources.files import Listing
-    from natscope.sources.kernel import Kernel
 
 EPILOG = """\
 examples:
@@ -45,35 +43,27 @@ def run(argv: list[str]) -> int:
 
     listing = read(options.file)
     wanted = inputs.filter_of(options.words)
+    table = listing.table(wanted)
+    # a filter is about flows
+    expectations, unreadable = _expectations(listing) if wanted is None else ([], 0)
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
-        planned = plan.insert(kernel, listing.table(wanted), replace=options.replace)
+        planned = plan.insert(
+            kernel, table, replace=options.replace, expectations=expectations
+        )
         code = changing.carry_out(options, planned)
-        if listing.expectations and wanted is None and not options.dry_run:
-            code = max(code, _expect(kernel, listing))
-    return code if inputs.report(listing) == ExitCode.DONE else ExitCode.PARTLY
+    whole = inputs.report(listing) == ExitCode.DONE and not unreadable
+    return code if whole else ExitCode.PARTLY
 
 
-def _expect(kernel: Kernel, listing: Listing) -> int:
-    """Put the expectations of a file back; the exit code.
-
-    Those that are there are left as they are.
-    """
+def _expectations(listing: Listing) -> tuple[list[Expectation], int]:
+    """The expectations of a file, and how many cannot be read: each is named."""
     from natscope.codec.text.cells import Unreadable
     from natscope.codec.text.expectation import from_json
-    from natscope.sources import expectations
 
-    done = there = 0
-    with kernel.socket() as sock:
-        for told, line in listing.expectations:
-            try:
-                expectations.create(sock, from_json(told))
-                done += 1
-            except Unreadable as error:
-                diagnostics.complain(f"{listing.name}, line {line}: {error}")
-            except KernelError as error:
-                there += error.errno == errno.EEXIST
-                if error.errno != errno.EEXIST:
-                    diagnostics.complain(f"{listing.name}, line {line}: {error}")
-    diagnostics.note(f"{done} expectations inserted, {there} there already")
-    left = len(listing.expectations) - done - there
-    return ExitCode.PARTLY if left else ExitCode.DONE
+    found = []
+    for told, line in listing.expectations:
+        try:
+            found.append(from_json(told))
+        except Unreadable as error:
+            diagnostics.complain(f"{listing.name}, line {line}: {error}")
+    return found, len(listing.expectations) - len(found)

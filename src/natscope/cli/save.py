@@ -42,7 +42,8 @@ def run(argv: list[str]) -> int:
     else:
         from natscope.sources import journal
 
-        journal.write("save", saving.pieces(), Path(options.file))
+        # an OSError names the file: guarded() says it
+        journal.write(Path(options.file), saving.pieces())
     diagnostics.note(saving.summary())
     return ExitCode.DONE if saving.flows else ExitCode.NOTHING
 
@@ -72,6 +73,7 @@ class _Saving:
                 for one in kernel.expectations():
                     self.expectations += 1
                     yield saved.expectation(to_json(one))
+            yield saved.end(flows=self.flows, expectations=self.expectations)
 
     def summary(self) -> str:
         """What was saved, in words."""

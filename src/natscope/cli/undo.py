@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from natscope.cli import changing, diagnostics, inputs, output
+from natscope.cli import changing, diagnostics, inputs, output, undo_file
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from natscope.actions.plan import Plan
-    from natscope.sources.files import Listing
+    from natscope.actions.undo import Undo
     from natscope.sources.kernel import Kernel
-    from natscope.table.flowtable import FlowTable
 
 EPILOG = """\
 examples:
@@ -38,46 +34,73 @@ def parser() -> argparse.ArgumentParser:
 
 def run(argv: list[str]) -> int:
     """Take the last change back, or the one of a file."""
-    from natscope.sources import journal, read
+    from natscope.sources import journal
 
     options = parser().parse_args(argv)
     if options.list:
         return _list()
     path = Path(options.file) if options.file else journal.latest()
-    listing = read(str(path), strict=True)
-    table = listing.table()
-    undo = _undo(listing, path)
+    undo, named, namespace = undo_file.read(path)
     options.no_undo, options.undo_file = True, None
-    from natscope.sources.kernel import Kernel
-
-    saved_from = listing.header.netns if listing.header is not None else None
-    with Kernel(options.netns or saved_from, wire=diagnostics.wire()) as kernel:
-        code = changing.carry_out(options, _plan(kernel, undo, table))
-    if code == ExitCode.DONE and not options.dry_run:
+    with _kernel(options.netns, named, namespace) as kernel:
+        code, settled = _take_back(options, kernel, undo)
+    if settled:
         journal.mark_undone(path)
+    elif code in (ExitCode.REFUSED, ExitCode.PARTLY):
+        diagnostics.note(f"{path} is kept; natscope undo --list names older ones")
     return code
 
 
-def _plan(kernel: Kernel, undo: Mapping[str, Any], table: FlowTable) -> Plan:
-    from natscope.actions import plan
+def _take_back(
+    options: argparse.Namespace, kernel: Kernel, undo: Undo
+) -> tuple[int, bool]:
+    """The exit code, and whether nothing is left to do."""
+    from natscope.actions.undo import plan
 
-    columns = undo.get("columns") or []
-    return plan.undo(kernel, undo["action"], table, tuple(columns))
+    codes, settled = [], not options.dry_run
+    for planned in plan(kernel, undo):
+        code, outcome = changing.carried_out(options, planned)
+        codes.append(code)
+        if outcome is None:  # no, or not for real
+            settled = False
+            if not options.dry_run:
+                break
+        else:
+            settled &= outcome.settled()
+    worst = max(codes)
+    return (min(codes) if worst == ExitCode.NOTHING else worst), settled
 
 
-def _undo(listing: Listing, path: Path) -> Mapping[str, Any]:
-    """What an undo file undoes.
+def _kernel(
+    given: str | None, named: str | None, namespace: tuple[int, int] | None
+) -> Kernel:
+    """The table a change was made to; the one that was given, if one was.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it cannot be told which that was.
     """
-    found = listing.header.undo if listing.header is not None else None
-    if not found or "action" not in found:
-        raise UsageError(
-            f"{path} is no undo file",
-            hint="natscope restore puts the flows of a saved table back",
-        )
-    return found
+    from natscope.errors import NamespaceError
+    from natscope.sources.kernel import Kernel
+
+    if given is not None:
+        return Kernel(given, wire=diagnostics.wire())
+    try:
+        kernel = Kernel(named, wire=diagnostics.wire())
+    except NamespaceError as error:
+        raise _elsewhere(named) from error
+    if namespace is not None and kernel.identity() != namespace:
+        kernel.close()
+        raise _elsewhere(named)
+    return kernel
+
+
+def _elsewhere(named: str | None) -> UsageError:
+    which = f", then called {named}" if named else ""
+    return UsageError(
+        f"the change was made in another network namespace{which}",
+        hint="undo it there (ip netns exec, nsenter), or say which one it is: "
+        "natscope undo --netns NAME|PID|PATH",
+    )
 
 
 def _list() -> int:

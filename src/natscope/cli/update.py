@@ -20,10 +20,9 @@ A label can only be set where a rule uses connlabels; status bits can be set,
 never cleared: the kernel has it so.
 """
 
-STATES = {
-    uapi.IPPROTO_TCP: ("tcp_state", uapi.TCP_STATES),
-    uapi.IPPROTO_SCTP: ("sctp_state", uapi.SCTP_STATES),
-}
+LONGEST_TIMEOUT_S = 0x7FFF_FFFF // 1000
+"""24 days: INT_MAX ticks, beyond which the kernel cuts off in silence, where it
+has the most of them a second (CONFIG_HZ)."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,8 +93,15 @@ def settings(
     if options.status is not None:
         values["status"] = _status(options.status)
     if options.helper is not None:
-        values["helper"] = options.helper
+        values["helper"] = _helper(options.helper)
     return values, mark_mask, labels_mask
+
+
+def _helper(name: str) -> str:
+    sound = name.isascii() and name.isprintable() and 0 < len(name) < 16
+    if not sound:
+        raise UsageError(f"{name!r} is no name of a helper")
+    return name
 
 
 def _number(text: str, most: int, what: str) -> int:
@@ -109,12 +115,14 @@ def _number(text: str, most: int, what: str) -> int:
 
 
 def _mark(text: str) -> tuple[int, int | None]:
-    value, slash, mask = text.partition("/")
-    most = 0xFFFF_FFFF
-    return (
-        _number(value, most, "mark"),
-        _number(mask, most, "mask") if slash else None,
-    )
+    told, slash, mask_told = text.partition("/")
+    value = _number(told, 0xFFFF_FFFF, "mark")
+    if not slash:
+        return value, None
+    mask = _number(mask_told, 0xFFFF_FFFF, "mask")
+    if value & ~mask:
+        raise UsageError(f"mark {told} has bits outside its mask {mask_told}")
+    return value, mask
 
 
 def _seconds(text: str) -> int:
@@ -124,8 +132,8 @@ def _seconds(text: str) -> int:
         value = duration(text)
     except BadValue as error:
         raise UsageError(f"--timeout: {error}") from error
-    if not 0 <= value < 1 << 32:
-        raise UsageError(f"--timeout {text} is out of range")
+    if not 0 <= value <= LONGEST_TIMEOUT_S:
+        raise UsageError(f"--timeout {text} is more than {LONGEST_TIMEOUT_S} s")
     return int(value)
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _NEW = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.NEW
 _GET = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.GET
-_ZERO = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.GET_CTRZERO
 _DELETE = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.DELETE
 
 _INSERTED = (
@@ -46,11 +45,6 @@ def get(cells: Cells, *, seq: int) -> bytes:
     return about(Shape.of(cells), _GET).fill(cells, seq)
 
 
-def zero(cells: Cells, *, seq: int) -> bytes:
-    """As ``get``, and set the entry's counters to zero in the same step."""
-    return about(Shape.of(cells), _ZERO).fill(cells, seq)
-
-
 def delete(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
     """Delete the entry of a tuple; with an ``id``, only if it is still that one
     (ctnetlink_del_conntrack: else ENOENT)."""
@@ -66,12 +60,11 @@ def insert(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
     reply tuple alone would be stored but never applied to a packet.
 
     Args:
-        cells: the flow; see :func:`untranslated`.
+        cells: the flow; of many, ``requests.insertable`` makes them.
         seq: sequence number.
         ack: ask for an acknowledgement.
     """
-    flags = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL | (uapi.NLM_F_ACK if ack else 0)
-    return insertion(Shape.of(cells), flags).fill(cells, seq)
+    return insertion(Shape.of(cells), uapi.NLM_F_ACK if ack else 0).fill(cells, seq)
 
 
 def update(cells: Cells, *, seq: int, ack: bool = True) -> bytes:
@@ -106,60 +99,22 @@ def statistics_by_cpu(*, seq: int) -> bytes:
     return nlmsg.build(kind, flags, seq, nlmsg.NFGENMSG.pack(0, 0, 0))
 
 
-def untranslated(cells: Cells) -> Cells:
-    """A listed flow as cells for ``insert``: the reply's difference as NAT.
+def window_flags(tcp_state: int) -> int:
+    """struct nf_ct_tcp_flags.flags of a flow whose windows so far are not known.
 
-    Status bits the kernel sets itself, or refuses, are left out.
+    As conntrack(8) sets them: any window is taken, a closing flow may be opened
+    again.
     """
-    plain = reply_of(cells)
-    found = {k: v for k, v in cells.items() if k[:6] != "reply_" or k == "reply_zone"}
-    for bit, ends, address, port in _TRANSLATIONS:
-        told = [end for end in ends if end in cells and end in plain]
-        if all(cells[end] == plain[end] for end in told):
-            continue
-        if not _may(cells, bit):
-            found |= {end: cells[end] for end in told}
-            continue
-        found[address] = cells[ends[0]]
-        number = next((cells[end] for end in ends[1:] if end in cells), None)
-        if number is not None:
-            found[port] = number
-    for end, value in plain.items():
-        found.setdefault(end, value)
-    found["status"] = cells.get("status", 0) & SETTABLE_STATUS | uapi.Status.CONFIRMED
-    for name in TCP_FLAGS:
-        if name in cells:
-            found[name] = cells[name] | ALL_TCP_FLAGS
-    return found
+    closing = tcp_state >= _TIME_WAIT
+    return _BE_LIBERAL | _SACK_PERM | (_CLOSE_INIT if closing else 0)
 
 
+_TIME_WAIT = uapi.TCP_STATES.index("TIME_WAIT")
+_SACK_PERM, _CLOSE_INIT, _BE_LIBERAL = 0x02, 0x04, 0x08
+"""IP_CT_TCP_FLAG_*."""
 TCP_FLAGS = ("tcp_flags_orig", "tcp_flags_reply")
 ALL_TCP_FLAGS = 0xFF
 """struct nf_ct_tcp_flags.mask: a dump has none, a request sets only its bits."""
-
-
-_TRANSLATIONS = (
-    (
-        uapi.Status.SRC_NAT,
-        ("reply_dst", "reply_dport", "reply_icmp_id"),
-        SNAT_ADDRESS,
-        SNAT_PORT,
-    ),
-    (uapi.Status.DST_NAT, ("reply_src", "reply_sport"), DNAT_ADDRESS, DNAT_PORT),
-)
-"""The status bit of a translation, what it changes, and what asks for it."""
-
-
-def _may(cells: Cells, bit: int) -> bool:
-    """Whether an entry is translated so, or its source does not tell.
-
-    A reply tuple can differ without: an entry made by request alone.
-    """
-    if "status" not in cells or not cells.get("status_mask", bit) & bit:
-        return True
-    return bool(cells["status"] & bit)
-
-
 SETTABLE_STATUS = (
     uapi.Status.SEEN_REPLY | uapi.Status.ASSURED | uapi.Status.FIXED_TIMEOUT
 )
@@ -226,9 +181,9 @@ def lookup(shape: Shape) -> Layout:
     return about(shape, _GET)
 
 
-def insertion(shape: Shape, flags: int) -> Layout:
+def insertion(shape: Shape, flags: int = 0) -> Layout:
     """The layout of an insert."""
-    writer = _begin(shape, _NEW, flags)
+    writer = _begin(shape, _NEW, flags | uapi.NLM_F_CREATE | uapi.NLM_F_EXCL)
     for kind in (Cta.CTA_TUPLE_ORIG, Cta.CTA_TUPLE_REPLY):
         writer.branch(kind, FLOW.children[kind], shape)
     _nat(writer, shape, Cta.CTA_NAT_SRC, SNAT_ADDRESS, SNAT_PORT)

@@ -8,7 +8,7 @@ can be told by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,12 +115,12 @@ class Columns:
 def deletions(table: FlowTable, *, seq: int = 0) -> Iterator[Batch]:
     """Delete each entry, if it still has its id."""
     columns = Columns(table, (*KEY, "id"))
-    yield from _batches(columns, request.deletion, seq)
+    yield from _batches(columns, (request.deletion,), seq)
 
 
 def lookups(table: FlowTable, *, seq: int = 0) -> Iterator[Batch]:
     """Ask for each entry."""
-    yield from _batches(Columns(table, KEY), request.lookup, seq)
+    yield from _batches(Columns(table, KEY), (request.lookup,), seq)
 
 
 def updates(
@@ -132,25 +132,26 @@ def updates(
     """
     for name in KEY:
         columns.put(name, table[name], table.has(name))
-
-    def both(shape: Shape) -> tuple[Layout, ...]:
-        changed = request.change(shape)
-        return (changed, request.lookup(shape)) if then_get else (changed,)
-
-    for shape, rows in columns.shapes():
-        parts = [_fill(layout, columns, rows, seq) for layout in both(shape)]
-        yield Batch(np.concatenate(parts, axis=1), rows)
+    after = (request.lookup,) if then_get else ()
+    yield from _batches(columns, (request.change, *after), seq)
 
 
-def insertions(table: FlowTable, *, seq: int = 0) -> Iterator[Batch]:
-    """Put each flow into the table, translated as its tuples say."""
-    flags = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
-    columns = insertable(table)
-    yield from _batches(columns, lambda s: request.insertion(s, flags), seq)
+def insertions(
+    table: FlowTable, *, seq: int = 0, then_get: bool = False
+) -> Iterator[Batch]:
+    """Put each flow into the table, translated as its tuples say.
+
+    With ``then_get`` each is asked for in the same breath.
+    """
+    after = (request.lookup,) if then_get else ()
+    yield from _batches(insertable(table), (request.insertion, *after), seq)
 
 
 def insertable(table: FlowTable) -> Columns:
-    """A table as an insert takes it: see ``request.untranslated``, by column."""
+    """A table as ``request.insert`` takes it: the reply's difference as NAT.
+
+    Status bits the kernel sets itself, or refuses, are left out.
+    """
     columns = Columns(table, (*KEY, "reply_zone", *SETTABLE, *_MASTER))
     everywhere = np.ones(len(table), np.bool_)
     nothing = np.zeros(len(table), np.bool_)
@@ -187,11 +188,15 @@ def insertable(table: FlowTable) -> Columns:
 
 
 def _may(table: FlowTable, bit: int) -> Mask:
-    """Whether entries are translated so, or their source does not tell."""
-    told = table.has("status")
-    if "status_mask" in table.columns:
-        silent = table["status_mask"] & np.uint32(bit) == 0
-        told &= ~(table.has("status_mask") & silent)
+    """Whether entries are translated so, or their source does not tell.
+
+    A reply tuple can differ without: an entry made by request alone.  That the
+    bit is not set tells so where the status is the kernel's own, which every
+    entry of its table has as CONFIRMED, or where ``status_mask`` names it.
+    """
+    own = table["status"] & np.uint32(uapi.Status.CONFIRMED) != 0
+    named = table["status_mask"] & np.uint32(bit) != 0
+    told = table.has("status") & np.where(table.has("status_mask"), named, own)
     may: Mask = ~told | (table["status"] & np.uint32(bit) != 0)
     return may
 
@@ -219,26 +224,38 @@ def _reply_values(table: FlowTable, orig: str, values: Array) -> Array:
     return answered
 
 
-def replacement(table: FlowTable, status: Array, has_status: Mask) -> Columns:
-    """What of a table an entry that is there can be changed to.
+def replacement(table: FlowTable, there: FlowTable) -> Columns:
+    """What of a table the entries that are there can be changed to, row by row.
 
-    ``status`` are the bits the entries have: they are kept.
+    The status bits they have are kept; a translation cannot be changed.
     """
     inserted = insertable(table)
     columns = Columns(table, ())
     for name in SETTABLE:
         if name in inserted.has:
             columns.put(name, inserted.values[name], inserted.has[name])
-    kept = inserted.values["status"] | status
-    columns.put("status", kept, has_status)
+    columns.put(
+        "status", inserted.values["status"] | there["status"], there.has("status")
+    )
     return columns
 
 
+def taking_any_window(table: FlowTable) -> FlowTable:
+    """The table, its TCP flows as ``request.window_flags`` has them."""
+    tcp = table["proto"] == uapi.IPPROTO_TCP
+    of_state = np.array([request.window_flags(state) for state in range(256)])
+    flags = of_state[table["tcp_state"]].astype(np.uint16) << 8
+    for name in request.TCP_FLAGS:
+        table = table.with_column(name, flags, tcp)
+    return table
+
+
 def _batches(
-    columns: Columns, layout: Callable[[Shape], Layout], seq: int
+    columns: Columns, layouts: Sequence[Callable[[Shape], Layout]], seq: int
 ) -> Iterator[Batch]:
     for shape, rows in columns.shapes():
-        yield Batch(_fill(layout(shape), columns, rows, seq), rows)
+        parts = [_fill(layout(shape), columns, rows, seq) for layout in layouts]
+        yield Batch(np.concatenate(parts, axis=1), rows)
 
 
 def _fill(

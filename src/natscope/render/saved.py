@@ -1,8 +1,8 @@
 """The file ``natscope save`` writes: JSON lines that lose nothing.
 
-A header, then one object a flow with every column it has, under the column's
-own name; ``codec.text.ndjson`` reads it back.  ``docs/guide/saved-listings`` is
-the schema.
+A header, one object a flow with every column it has, under the column's own
+name, and a line that ends it; ``codec.text.ndjson`` reads it back.
+``docs/guide/saved-listings`` is the schema.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def header(
     Args:
         time_ns: when the table was read, ns since 1970.
         netns: the network namespace it was read from; None for the own one.
-        flows: how many follow, if that is known: a file cut off is then told.
+        flows: how many follow, if that is known.
         undo: what the file undoes, if it does: the action and its columns.
     """
     told = {ndjson.MAGIC: "save", "version": ndjson.VERSION, "time_ns": time_ns}
@@ -55,6 +55,12 @@ def flows(table: FlowTable) -> bytes:
 def expectation(told: Mapping[str, Any]) -> bytes:
     """The line of an expectation, given as ``codec.text.expectation`` tells it."""
     return _line({"expectation": told})
+
+
+def end(*, flows: int, expectations: int = 0) -> bytes:
+    """The last line: without it, or with other numbers, the file was cut off."""
+    told = {ndjson.MAGIC: "end", "flows": flows, "expectations": expectations}
+    return _line(told)
 
 
 def _line(told: Mapping[str, Any]) -> bytes:

@@ -1,13 +1,15 @@
 """Where changes are written down before they are made, so that they can be undone.
 
 One file a change, in the format ``natscope save`` writes; its first line also
-says what was done.  Root's stand in /var/lib/natscope, another user's under
-XDG_STATE_HOME (XDG Base Directory Specification).
+says what was done.  They stand under XDG_STATE_HOME (XDG Base Directory
+Specification); without it root's are in /var/lib/natscope.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,37 +32,58 @@ def directory() -> Path:
     return Path.home() / ".local" / "state" / "natscope" / "undo"
 
 
-def write(action: str, content: Iterable[bytes], path: Path | None = None) -> Path:
-    """Write an undo file, whole and on disk before this returns.
-
-    Args:
-        action: what is about to be done, for its name.
-        content: the pieces of its text.
-        path: where to; by default a new name in ``directory``.
+def new_path(action: str) -> Path:
+    """A new name in ``directory``, which is made if it is not there; old undo
+    files make room.
 
     Raises:
-        NatscopeError: it cannot be written; then nothing should be changed.
+        OSError: there is no such place to be had.
+    """
+    directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+    _forget_old()
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    nanoseconds = time.time_ns() % 10**9
+    return directory() / f"{stamp}.{nanoseconds:09}Z-{action}{_SUFFIX}"
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is there and no regular file: a pipe, a device, a socket."""
+    return path.exists() and not path.is_file()
+
+
+def write(path: Path, content: Iterable[bytes]) -> None:
+    """Write a file, whole and on disk before this returns, or not at all.
+
+    What is no regular file cannot be put in the place of another and is written
+    as it comes.  A link stays one: what it points at is written.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is ``path``.
     """
     try:
-        chosen = _new_path(action) if path is None else path
-        part = chosen.with_name(f".{chosen.name}.part")
-        with part.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            for piece in content:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(chosen)
+        if is_stream(path):
+            with path.open("wb") as stream:
+                stream.writelines(content)
+        else:
+            _put(Path(os.path.realpath(path)), content)
     except OSError as error:
-        where = error.filename or path or directory()
-        raise NatscopeError(
-            f"no undo file: {where}: {error.strerror}",
-            hint="nothing was changed; --undo-file names another place, --no-undo "
-            "does without",
-        ) from error
-    if path is None:
-        _forget_old()
-    return chosen
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _put(path: Path, content: Iterable[bytes]) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+    number, part = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    try:
+        with os.fdopen(number, "wb") as file:
+            os.fchmod(number, mode)
+            file.writelines(content)
+            file.flush()
+            os.fsync(number)
+        Path(part).replace(path)
+    except BaseException:
+        Path(part).unlink()
+        raise
 
 
 def latest() -> Path:
@@ -93,14 +116,7 @@ def mark_undone(path: Path) -> None:
         path.replace(path.with_name(path.name + _UNDONE))
 
 
-def _new_path(action: str) -> Path:
-    directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    nanoseconds = time.time_ns() % 10**9
-    return directory() / f"{stamp}.{nanoseconds:09}Z-{action}{_SUFFIX}"
-
-
 def _forget_old() -> None:
     everything = sorted(p for p in directory().iterdir() if not p.name.startswith("."))
-    for path in everything[:-KEPT]:
+    for path in everything[: 1 - KEPT]:
         path.unlink(missing_ok=True)

@@ -34,6 +34,10 @@ def read(*lines: str) -> tuple[list[Flow], list[ParseError], Reader]:
     return [f for table in reader.tables(lines) for f in table], problems, reader
 
 
+def end(flows: int, expectations: int = 0) -> str:
+    return saved.end(flows=flows, expectations=expectations).decode()
+
+
 def line(**more: object) -> str:
     """The flow with some keys more, or none where None."""
     changed = FLOW | more
@@ -41,7 +45,7 @@ def line(**more: object) -> str:
 
 
 def test_a_saved_table_names_itself_and_tells_its_flows() -> None:
-    flows, problems, reader = read(HEADER, LINE)
+    flows, problems, reader = read(HEADER, LINE, end(1))
     assert problems == []
     assert reader.format == listing.SAVED
     assert reader.header is not None
@@ -71,7 +75,7 @@ def test_labels_texts_and_unknown_attributes_are_kept() -> None:
 
 
 def test_an_unknown_key_is_a_problem_and_the_rest_of_the_flow_is_kept() -> None:
-    flows, problems, _ = read(HEADER, line(colour="red", shape=1), LINE)
+    flows, problems, _ = read(HEADER, line(colour="red", shape=1), LINE, end(2))
     assert len(flows) == 2
     assert flows[0] == flows[1]
     assert [(p.line, p.reason) for p in problems] == [
@@ -93,9 +97,9 @@ def test_expectations_are_handed_on_with_their_lines() -> None:
         expectation=lambda told, number: found.append((told, number)),
     )
     text = saved.expectation({"helper": "ftp", "timeout": 300}).decode()
-    assert sum(map(len, reader.tables([HEADER, LINE, text, LINE]))) == 2
+    assert sum(map(len, reader.tables([HEADER, LINE, text, LINE, end(2, 1)]))) == 2
     assert found == [({"helper": "ftp", "timeout": 300}, 3)]
-    assert read(HEADER, text)[1] == []
+    assert read(HEADER, text, end(0, 1))[1] == []
 
 
 def test_the_header_survives_with_all_it_says() -> None:
@@ -118,6 +122,42 @@ def test_a_file_cut_off_is_a_problem_at_its_last_line() -> None:
     ]
     _, problems, _ = read(header, LINE, header, LINE, LINE, LINE)
     assert [p.line for p in problems] == [3]
+
+
+@dataclass(frozen=True)
+class Ending:
+    id: str
+    lines: tuple[str, ...]
+    problems: tuple[tuple[int, str], ...] = ()
+
+
+ENDINGS = [
+    Ending("whole", (HEADER, LINE, end(1))),
+    Ending("empty", (HEADER, end(0))),
+    Ending("no end", (HEADER, LINE), ((2, "cut off: the last line is missing"),)),
+    Ending(
+        "cut in the middle of several",
+        (HEADER, LINE, HEADER, LINE, end(1)),
+        ((3, "cut off: the last line is missing"),),
+    ),
+    Ending("a flow lost", (HEADER, LINE, end(2)), ((3, "1 of 2 flows are here"),)),
+    Ending(
+        "an expectation lost",
+        (HEADER, LINE, end(1, 2)),
+        ((3, "0 of 2 expectations are here"),),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", ENDINGS, ids=lambda case: case.id)
+def test_the_last_line_tells_whether_a_table_is_whole(case: Ending) -> None:
+    problems = read(*case.lines)[1]
+    assert tuple((p.line, p.reason) for p in problems) == case.problems
+
+
+def test_an_end_that_tells_nothing_is_a_problem() -> None:
+    (problem,) = read(HEADER, LINE, '{"natscope":"end"}')[1]
+    assert problem.reason == "flows None is no whole number"
 
 
 def test_a_table_of_a_later_version_is_not_guessed_at() -> None:

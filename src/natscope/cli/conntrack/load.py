@@ -7,20 +7,22 @@ understood before anything is done.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope import uapi
 from natscope.actions import changes
 from natscope.cli import diagnostics
 from natscope.cli.conntrack import legality, messages
 from natscope.cli.conntrack.parse import parse_line
 from natscope.cli.conntrack.request import CommandLineError, Request
+from natscope.codec import requests
 from natscope.codec.text.bulk_save import Saved, save_table
 from natscope.errors import KernelError
 from natscope.sources.nlsocket import NetlinkSocket
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 
 Perform = Callable[[Request], int | None]
 """Carries out one command."""
-
-_LIBERAL = 0x08 | 0x02
-_CLOSE_INIT = 0x04
-_TIME_WAIT = 7
 
 
 def load(name: str, perform: Perform) -> int:
@@ -62,9 +60,11 @@ def load(name: str, perform: Perform) -> int:
 
 def _read(name: str) -> bytes:
     try:
-        if name == "-":
-            return sys.stdin.buffer.read()
-        return Path(name).read_bytes()
+        if name != "-":
+            return Path(name).read_bytes()
+        if sys.stdin is None:  # closed before we began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return sys.stdin.buffer.read()
     except OSError as error:
         shown = "/dev/stdin" if name == "-" else name
         message = f"Failed to open file {shown} for reading"
@@ -97,33 +97,63 @@ def _before(rows: NDArray[np.intp], line: int) -> int:
 
 
 def _insert(sock: NetlinkSocket, saved: Saved, rows: slice) -> int:
-    """Insert some of the flows; how many were refused."""
-    if rows.start >= rows.stop:
-        return 0
-    add = saved.add[rows]
+    """Insert some of the flows, in their order; how many were refused."""
     refused = 0
-    for replace in (False, True):
-        chosen = np.flatnonzero(add == replace) + rows.start
-        if len(chosen):
-            table = _as_made(saved.table.take(chosen))
-            outcome = changes.insert(sock, table, replace=replace)
-            refused += _report(outcome, saved.rows[chosen])
+    table, add = saved.table.take(rows), saved.add[rows]
+    for run in runs(table, add):
+        some = requests.taking_any_window(table.take(run))
+        outcome = changes.insert(sock, some, replace=bool(add[run.start]))
+        refused += _report(outcome, saved.rows[rows][run])
     return refused
 
 
-def _as_made(table: FlowTable) -> FlowTable:
-    """TCP flows that take any window: what went before is not known."""
-    tcp = table["proto"] == uapi.IPPROTO_TCP
-    closing = table["tcp_state"] >= _TIME_WAIT
-    flags = np.where(closing, _LIBERAL | _CLOSE_INIT, _LIBERAL).astype(np.uint16) << 8
-    for name in ("tcp_flags_orig", "tcp_flags_reply"):
-        table = table.with_column(name, flags, tcp)
-    return table
+def runs(table: FlowTable, add: NDArray[np.bool_]) -> Iterator[slice]:
+    """Lines that may be sent together: one command, and no tuple twice.
+
+    What is sent together is not carried out in its order; between two flows
+    that have no tuple in common, in either direction, none could tell.
+    """
+    start = 0
+    before = _same_tuple_before(table)
+    changes_command = np.diff(add, prepend=add[:1])
+    for row in np.flatnonzero(changes_command | (before >= 0)).tolist():
+        if changes_command[row] or before[row] >= start:
+            yield slice(start, row)
+            start = row
+    if start < len(table):
+        yield slice(start, len(table))
+
+
+def _same_tuple_before(table: FlowTable) -> NDArray[np.intp]:
+    """Per row the last one before that has one of its tuples, -1 if there is none.
+
+    Told by a hash: one too many only costs a message.
+    """
+    rows = np.tile(np.arange(len(table)), 2)
+    hashes = np.concatenate([_hashes(table, "orig"), _hashes(table, "reply")])
+    order = np.lexsort((rows, hashes))
+    rows, hashes = rows[order], hashes[order]
+    again = np.flatnonzero((np.diff(hashes) == 0) & (np.diff(rows) > 0)) + 1
+    found = np.full(len(table), -1)
+    np.maximum.at(found, rows[again], rows[again - 1])
+    return found
+
+
+def _hashes(table: FlowTable, side: str) -> NDArray[np.uint64]:
+    names = ("src", "dst", "sport", "dport", "icmp_type", "icmp_code", "icmp_id")
+    mixed = table["proto"].astype(np.uint64)
+    for column in (table["zone"], *(table[f"{side}_{name}"] for name in names)):
+        for word in column.T if column.ndim == 2 else (column,):
+            mixed = (mixed ^ word.astype(np.uint64) ^ mixed >> _FOLD) * _FACTOR
+    return mixed
+
+
+_FACTOR, _FOLD = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(29)
 
 
 def _report(outcome: Outcome, lines: NDArray[np.intp]) -> int:
     """Say which lines were refused, and why; how many."""
-    present = dict.fromkeys(outcome.present, 17)  # EEXIST
+    present = dict.fromkeys(outcome.present, errno.EEXIST)
     errors = present | {row: why.errno for row, why in outcome.refused.items()}
     for row, number in sorted(errors.items()):
         error = KernelError("inserting an entry", number, "refused")

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from natscope.cli.conntrack.request import Request
     from natscope.codec.scalar import Cells
 
-_LIBERAL = 0x08 | 0x02
-"""IP_CT_TCP_FLAG_BE_LIBERAL and SACK_PERM: the windows before are not known."""
-_CLOSE_INIT = 0x04
-_TIME_WAIT = 7
-
 
 def get(request: Request, key: Cells) -> int | None:
     """Show the entry of a tuple in its zone, zone 0 unless told.
@@ -124,7 +119,7 @@ def template(request: Request) -> Cells:
     if request.mark is not None:
         cells["mark"] = request.mark[0]
     if cells["proto"] == uapi.IPPROTO_TCP:
-        flags = _LIBERAL | (_CLOSE_INIT if cells["tcp_state"] >= _TIME_WAIT else 0)
+        flags = requests.window_flags(cells["tcp_state"])
         cells["tcp_flags_orig"] = cells["tcp_flags_reply"] = flags << 8 | flags
     for name in ("sctp_vtag_orig", "sctp_vtag_reply"):
         if name in cells:  # as -o save writes them

@@ -1,9 +1,10 @@
 """Saved tables: one JSON object a line, as ``natscope save`` writes them.
 
-The first line says what the file is, every other one is a flow: the columns of
-``table.columns`` the source told, under their names.  Addresses and labels are
-text, all else is a number or text.  ``natscope list --ndjson`` writes objects
-much like these and no first line; what it derives is passed over.
+The first line says what the file is, the last that it is whole, every other one
+is a flow: the columns of ``table.columns`` the source told, under their names.
+Addresses and labels are text, all else is a number or text.  What
+``natscope list --ndjson`` writes are objects much like these, without a first and
+a last line; what it derives is passed over.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Header:
         version: of the format.
         time_ns: when the table was read, ns since 1970.
         netns: the network namespace it was read from, None for the own one.
-        flows: how many follow, if that was known.
+        flows: how many follow, if that was known.  Without them there is a last
+            line that tells.
         undo: what the file undoes, if it does; see ``render.saved.header``.
     """
 
@@ -83,7 +85,8 @@ class Objects:
         self._problem = problem
         self._expectation = expectation
         self._foreign = False
-        self._flows = 0
+        self._flows = self._expectations = 0
+        self._unended: Header | None = None
         self.header: Header | None = None
 
     def read(self, line: str, number: int) -> Cells | None:
@@ -93,11 +96,14 @@ class Objects:
             Unreadable: what is wrong with it.
         """
         found = _object(line)
-        if MAGIC in found:
+        if found.get(MAGIC) == "end":
+            self._finish(found, number)
+        elif MAGIC in found:
             self._begin(found, number)
         elif self._foreign:
             pass  # said once, at its header
         elif "expectation" in found:
+            self._expectations += 1
             self._hand_on(found, number)
         else:
             self._flows += 1
@@ -106,16 +112,30 @@ class Objects:
 
     def end(self, number: int) -> None:
         """Report what is missing, where the file or the last of several ends."""
-        announced = self.header.flows if self.header else None
-        if announced is not None and self._flows < announced:
+        if self._unended is None:
+            return
+        announced = self._unended.flows
+        if announced is None:
+            self._problem("cut off: the last line is missing", number)
+        elif self._flows < announced:
             reason = f"cut off: {self._flows} of {announced} flows are here"
             self._problem(reason, number)
 
     def _begin(self, found: Mapping[str, Any], number: int) -> None:
         self.end(number)
-        self.header, self._flows, self._foreign = None, 0, True
-        self.header = header(found)
+        self.header, self._unended, self._foreign = None, None, True
+        self._flows = self._expectations = 0
+        self.header = self._unended = header(found)
         self._foreign = False
+
+    def _finish(self, found: Mapping[str, Any], number: int) -> None:
+        self._unended = None
+        here = {"flows": self._flows, "expectations": self._expectations}
+        for name, count in here.items():
+            told = _whole(name, found.get(name), 0, U64)
+            if told != count and not self._foreign:
+                reason = f"{count} of {told} {name} are here"
+                self._problem(reason, number)
 
     def _hand_on(self, found: Mapping[str, Any], number: int) -> None:
         told = found["expectation"]

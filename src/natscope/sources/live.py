@@ -62,10 +62,10 @@ class LiveTable:
         self._behind = False
         self._closed = False
         self._dump_at = 0.0
+        # a flow born while the dump was made is listed, and told as well
         shown, meanwhile = self._dump()
-        self._rows.put(shown)
-        for batch in meanwhile:
-            self._apply(batch)
+        self._behind = meanwhile.lost > 0
+        self._tell(self._rows.repair(shown, meanwhile)[1])
 
     def __enter__(self) -> LiveTable:
         return self
@@ -169,9 +169,8 @@ class LiveTable:
         """
         for batch in self._waiting():
             self._apply(batch)
-        dump, batches = self._dump()
+        dump, meanwhile = self._dump()
         now = time.time_ns()
-        meanwhile = Events.concat(batches) if batches else Events.none(received_ns=now)
         repair, told = self._rows.repair(dump, meanwhile)
         # what was lost while dumping is not in the dump for certain
         self._behind = meanwhile.lost > 0
@@ -187,7 +186,7 @@ class LiveTable:
         self._dump_at = time.monotonic() + DUMP_EVERY_S
         return self._rows.silent > 0
 
-    def _dump(self) -> tuple[FlowTable, list[Events]]:
+    def _dump(self) -> tuple[FlowTable, Events]:
         """The whole table, and the events that came while it was read."""
         began = time.monotonic()
         chunks: list[FlowTable] = []
@@ -198,7 +197,7 @@ class LiveTable:
         batches += self._waiting()
         ended = time.monotonic()
         self._dump_at = ended + max(DUMP_EVERY_S, DUMP_SHARE * (ended - began))
-        return FlowTable.concat(chunks), batches
+        return FlowTable.concat(chunks), Events.concat(batches)
 
     def _waiting(self) -> Iterator[Events]:
         """What is there now."""

@@ -1,0 +1,1 @@
+"""IPFIX (RFC 7011) out of events, as bytes; nothing here sends them."""

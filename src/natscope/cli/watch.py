@@ -1,97 +1,152 @@
-"""``natscope list --watch``: the listing again and again, with rates."""
+"""``natscope watch [FILTER]``: every event as it happens."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from natscope.cli import formats, inputs, output
-from natscope.cli.diagnostics import UsageError
+from natscope.cli import formats, inputs, moments, stopping
+from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from natscope.filter import Filter
-    from natscope.model.evidence import Evidence
-    from natscope.sources.base import Source
-    from natscope.table.flowtable import FlowTable
-    from natscope.views.query import Query
+    from natscope.model.event import EventKind
 
-HOME_AND_CLEAR = b"\x1b[H\x1b[2J"
-SHORTEST_S, LONGEST_S = 0.2, 86_400
-
-
-def watch(
-    options: argparse.Namespace, query: Query, wanted: Filter | None, file: str | None
-) -> NoReturn:
-    """List until interrupted; the largest rates first unless sorted otherwise."""
-    if file is not None:
-        raise UsageError("--watch needs the live table, not a file")
-    if not SHORTEST_S <= options.watch <= LONGEST_S:
-        raise UsageError(f"--watch takes {SHORTEST_S} to {LONGEST_S} seconds")
-    if not query.sort and not query.group:
-        query = replace(query, sort=("-rate", "-bytes"))
-    names = formats.Names(options)
-    with inputs.opened(options, None) as source:
-        rates = _Rates(source, wanted)
-        while True:
-            output.write(_screen(rates.read(), query, options, names))
-            if options.csv or options.tsv:
-                options.no_headers = True  # one heading for all readings
-            time.sleep(options.watch)
+EPILOG = """\
+examples:
+  natscope watch                                every event, a line each
+  natscope watch nat and not dst port 53        of translated flows, less DNS
+  natscope watch --events new,destroy inside 10.0.0.5
+  natscope watch --lifecycle tcp                one line a finished flow
+  natscope watch --ndjson --for 10m > events    for programs
+  natscope watch gw.nsrec --speed 10            a recording, ten times as fast
+Lost events are counted and told in their place; what they hid is found by a dump.
+Ctrl-C ends it with a summary.  exit code 1: it ended without an event.
+"""
+WAIT_S = 0.2
+"""So often a quiet stream is left to look at signals, the clock and the screen."""
+DRAIN_S = 1.0
+"""At most so long after Ctrl-C, what had come before is shown."""
 
 
-class _Rates:
-    """Readings of a source with the rates since the one before."""
-
-    def __init__(self, source: Source, wanted: Filter | None) -> None:
-        self._source = source
-        self._wanted = wanted
-        # a filter on rates can only be applied once they are known
-        self._late = wanted is not None and "rate" in wanted.needs()
-        self._before: FlowTable | None = None
-        self._then = 0.0
-
-    def read(self) -> list[tuple[FlowTable, Evidence]]:
-        """The pieces of one reading."""
-        from natscope.table.flowtable import FlowTable
-        from natscope.views.rates import with_rates
-
-        pieces = self._source.pieces(None if self._late else self._wanted)
-        found, now = list(pieces), time.monotonic()
-        whole = FlowTable.concat([table for table, _ in found])
-        if self._before is not None:
-            before, elapsed = self._before, now - self._then
-            found = [(with_rates(before, table, elapsed), e) for table, e in found]
-        self._before, self._then = whole, now
-        if self._late and self._wanted is not None:
-            mask = self._wanted.mask
-            found = [(table.mask(mask(table, e)), e) for table, e in found]
-        return found
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope watch``."""
+    made = inputs.command_parser("watch", "Every event, as it happens.", EPILOG)
+    made.add_argument(
+        "words",
+        nargs="*",
+        metavar="[FILE] FILTER",
+        help="a recording to play instead of the kernel's events, then which flows",
+    )
+    _add_selection(made.add_argument_group("what to show"))
+    _add_source(made.add_argument_group("where from"))
+    formats.add_format_options(made)
+    made.add_argument(
+        "-q", "--quiet", action="store_true", help="no status line and no summary"
+    )
+    return made
 
 
-def _screen(
-    pieces: list[tuple[FlowTable, Evidence]],
-    query: Query,
-    options: argparse.Namespace,
-    names: formats.Names,
-) -> bytes:
-    from natscope.views.listing import listing
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--events", metavar="KIND[,…]", help="only these: new, update, destroy"
+    )
+    group.add_argument(
+        "--lifecycle",
+        action="store_true",
+        help="one line a finished flow: begin, duration, parts, counters, how it ended",
+    )
+    group.add_argument("--count", type=int, metavar="N", help="end after N lines")
+    group.add_argument(
+        "--for", dest="length", metavar="TIME", help="end after 30s, 10m, 1h30m …"
+    )
+    group.add_argument("--utc", action="store_true", help="times in UTC, not local")
 
-    people = not formats.for_programs(options)
-    terminal = people and output.is_terminal()
-    if terminal and query.limit is None:
-        query = replace(query, limit=output.terminal_rows() - 3)
-    writer = formats.writer(options, rows="groups" if query.group else "flows")
-    names.restart()
-    lines, rows = [], 0
-    for page in listing(pieces, query):
-        names.resolve(writer, page)
-        lines.append(writer.write(page))
-        rows += page.rows
-    lines.append(writer.end())
-    if people:
-        moment = time.strftime("%H:%M:%S")
-        lines.insert(0, f"{moment}  {rows} shown\n".encode())
-        lines.append(b"" if terminal else b"\n")
-    return b"".join([HOME_AND_CLEAR if terminal else b"", *lines])
+
+def _add_source(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+    )
+    group.add_argument("-r", "--read", metavar="FILE", help="a recording to play")
+    group.add_argument(
+        "--speed",
+        type=float,
+        metavar="X",
+        help="play a recording in its own time, X times as fast (default: at once)",
+    )
+    group.add_argument(
+        "--no-repair",
+        action="store_true",
+        help="no dump at the beginning or after a loss: events alone",
+    )
+    group.add_argument(
+        "--reliable",
+        action="store_true",
+        help="the end of a flow that finds no room is sent again by the kernel",
+    )
+    group.add_argument(
+        "--ensure-events",
+        action="store_true",
+        help="set net.netfilter.nf_conntrack_events to 1 for as long as this runs",
+    )
+    group.add_argument(
+        "--buffer",
+        metavar="SIZE",
+        help="a receive buffer of this size (default: grows with need)",
+    )
+
+
+def run(argv: list[str]) -> int:
+    """Show events until told to stop."""
+    options = inputs.parse(parser(), argv)
+    kinds = _kinds(options.events)
+    if options.lifecycle and not any(kind.name == "DESTROY" for kind in kinds):
+        raise UsageError("--lifecycle shows flows that end: --events destroy")
+    if options.count is not None and options.count < 1:
+        raise UsageError("--count takes a number from 1 up")
+    if options.speed is not None and not 0 < options.speed < math.inf:
+        raise UsageError("--speed takes a number larger than 0")
+    length = options.length and moments.seconds(options.length, "--for")
+    file, words = inputs.split_words(options)
+    wanted = inputs.filter_of(words)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopping.heeded(closed_pipe=True))
+        from natscope.cli import eventfeed
+        from natscope.cli.eventscreen import EventScreen
+
+        feed = stack.enter_context(
+            eventfeed.recording(file, options.speed, wanted)
+            if file
+            else eventfeed.kernel(options, wanted, kinds)
+        )
+        screen = stack.enter_context(EventScreen(options, kinds, feed))
+        until = time.monotonic() + (length or math.inf)
+        batch = None
+        while not (screen.full or feed.ended or (stop and batch is None)):
+            # what came before Ctrl-C is shown, unless more comes all the time
+            until = min(until, stop.at + DRAIN_S)
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            batch = feed.read(0 if stop else min(WAIT_S, left))
+            screen.show(batch)
+        screen.end()
+    nothing = screen.shown == 0 and not stop
+    return ExitCode.NOTHING if nothing else ExitCode.DONE
+
+
+def _kinds(text: str | None) -> frozenset[EventKind]:
+    from natscope.model.event import EventKind
+
+    if text is None:
+        return frozenset(EventKind)
+    known = {kind.name.lower(): kind for kind in EventKind}
+    known |= {f"{name}s": kind for name, kind in known.items()}
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        what = f"{unknown[0]!r}" if unknown else "nothing"
+        raise UsageError(f"--events takes new, update and destroy, not {what}")
+    return frozenset(known[name] for name in names)

@@ -19,7 +19,11 @@ from natscope.render.format import plain
 from natscope.views import values as v
 from natscope.views.listing import Page
 
-SCHEMAS = {"flows": "natscope.list/1", "groups": "natscope.groups/1"}
+SCHEMAS = {
+    "flows": "natscope.list/1",
+    "groups": "natscope.groups/1",
+    "events": "natscope.event/1",
+}
 """The schema a document names, by what its rows are."""
 ROWS_AT_ONCE = 4096
 _NO_BREAKS = bytes.maketrans(b"\t\n\r", b"   ")

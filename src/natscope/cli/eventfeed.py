@@ -1,0 +1,190 @@
+"""Where the events of ``natscope watch`` come from: the kernel or a recording."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics, moments
+from natscope.cli.diagnostics import UsageError
+from natscope.sources import sysctls
+from natscope.sources.kernel import Kernel
+from natscope.sources.recording import Recording, is_recording
+from natscope.table.flowtable import FlowTable
+
+if TYPE_CHECKING:
+    from natscope.filter import Filter
+    from natscope.model.event import EventKind
+    from natscope.model.evidence import Evidence
+    from natscope.sources.events import EventStream
+    from natscope.sources.live import LiveTable
+    from natscope.table.events import Events
+
+
+class Feed:
+    """Batches of events, one after the other.
+
+    Args:
+        following: whose events, as they come.
+        netns: the network namespace they are of.
+    """
+
+    ended = False
+    """Nothing more will come."""
+
+    def __init__(self, following: LiveTable | EventStream, netns: str | None) -> None:
+        self._following = following
+        self.netns = netns
+
+    def fileno(self) -> int:
+        """The descriptor to wait on, of the kernel's events."""
+        return self._following.fileno()
+
+    def read(self, timeout: float) -> Events | None:
+        """The next batch; None when there was nothing within ``timeout`` seconds."""
+        return self._following.read(timeout)
+
+    def begun(self) -> str:
+        """What is watched, in words; from now on every event is shown."""
+        count = getattr(self._following, "__len__", None)
+        there = "" if count is None else f"; {count():,} flows are there"
+        return f"watching{there}"
+
+    def table(self) -> FlowTable:
+        """The flows that are open now, as far as they are known."""
+        table = getattr(self._following, "table", FlowTable.empty)
+        flows: FlowTable = table()
+        return flows
+
+    def evidence(self) -> Evidence:
+        """The box."""
+        return self._following.evidence()
+
+
+class Played(Feed):
+    """The events of a recording.
+
+    Args:
+        source: the recording.
+        speed: how many times as fast as it was; None is all at once.
+        wanted: which flows.
+    """
+
+    def __init__(
+        self, source: Recording, speed: float | None, wanted: Filter | None
+    ) -> None:
+        self._source = source
+        self._speed = speed
+        self._batches = source.events(wanted)
+        self._next = next(self._batches, None)
+        self.ended = self._next is None
+        self._offset_s: float | None = None
+        self.netns = None
+
+    def read(self, timeout: float) -> Events | None:
+        """The next batch, if it is its time within ``timeout`` seconds."""
+        batch = self._next
+        if batch is None:
+            return None
+        if self._speed is not None:
+            early = self._due_s(batch, self._speed) - time.monotonic()
+            time.sleep(max(0.0, min(early, timeout)))
+            if early > timeout:
+                return None
+        self._next = next(self._batches, None)
+        self.ended = self._next is None
+        return batch
+
+    def _due_s(self, batch: Events, speed: float) -> float:
+        """When to show a batch, on the monotonic clock."""
+        recorded = batch.received_ns / 1e9 / speed
+        if self._offset_s is None:
+            self._offset_s = time.monotonic() - recorded
+        return recorded + self._offset_s
+
+    def begun(self) -> str:
+        """What is played, in words."""
+        return f"playing {self._source.name}"
+
+    def table(self) -> FlowTable:
+        """Nothing: a recording's events tell all that was known of their flows."""
+        return FlowTable.empty()
+
+    def evidence(self) -> Evidence:
+        """The box, as the recorder found it."""
+        header = self._source.header
+        if header is None:
+            return self._source.evidence()
+        return header.evidence(time.time_ns())
+
+    def problems(self) -> list[str]:
+        """What of the recording could not be read."""
+        return [str(problem) for problem in self._source.problems]
+
+
+@contextmanager
+def recording(
+    path: str, speed: float | None, wanted: Filter | None
+) -> Iterator[Played]:
+    """The events of a recording; at the end, what of it could not be read is told.
+
+    Raises:
+        UsageError: the file is no recording.
+    """
+    if not is_recording(path):
+        raise UsageError(
+            f"{path} is no recording, and other files hold no events",
+            hint=f"natscope list {path} shows a saved listing; natscope record makes "
+            "a recording",
+        )
+    played = Played(Recording(path), speed, wanted)
+    yield played
+    for problem in played.problems()[:10]:
+        diagnostics.complain(problem)
+
+
+@contextmanager
+def kernel(
+    options: argparse.Namespace,
+    wanted: Filter | None,
+    kinds: Collection[EventKind],
+) -> Iterator[Feed]:
+    """The kernel's events, as the options ask for them.
+
+    Raises:
+        UsageError: an option for recordings.
+        KernelError: not permitted.
+    """
+    if options.speed is not None:
+        raise UsageError("--speed is for recordings: natscope watch FILE --speed 10")
+    buffer = options.buffer and moments.size_bytes(options.buffer, "--buffer")
+    with ExitStack() as stack:
+        if options.ensure_events:
+            stack.enter_context(sysctls.ensured_events(options.netns))
+        box = stack.enter_context(Kernel(options.netns, wire=diagnostics.wire()))
+        if not options.ensure_events:
+            _tell_what_is_hidden(box, repairs=not options.no_repair)
+        following: LiveTable | EventStream
+        if options.no_repair:
+            following = stack.enter_context(
+                box.events(
+                    wanted, kinds=kinds, reliable=options.reliable, buffer=buffer
+                )
+            )
+        else:
+            following = stack.enter_context(
+                box.live(wanted, reliable=options.reliable, buffer=buffer)
+            )
+        yield Feed(following, options.netns)
+
+
+def _tell_what_is_hidden(box: Kernel, *, repairs: bool) -> None:
+    """Say which flows will tell nothing, unless a dump finds what ends in silence."""
+    value = box.sysctl(sysctls.EVENTS)
+    hidden = sysctls.hidden_events(value)
+    if hidden and not (repairs and value == sysctls.AUTOMATIC):
+        diagnostics.note(f"natscope: {hidden}")
+        diagnostics.note(f"  {sysctls.ENSURE_EVENTS_HINT}")

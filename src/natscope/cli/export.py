@@ -5,27 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 import select
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, moments
+from natscope.cli import diagnostics, inputs, moments, stopping
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-    from typing import TypeAlias
-
     from natscope.cli.eventfeed import Feed
     from natscope.cli.exports import Export, Text
     from natscope.sinks.collector import Destination
 
-    Handler: TypeAlias = Callable[[int, FrameType | None], None] | signal.Handlers
 
 FORMATS = ("ipfix", "syslog", "ndjson")
 EPILOG = """\
@@ -174,12 +165,15 @@ def run(argv: list[str]) -> int:
     kinds = set(EventKind)
     if options.format != "ndjson" and not options.cee:
         kinds.remove(EventKind.UPDATE)
-    with _stopping() as stop, eventfeed.kernel(options, wanted, kinds) as feed:
+    with (
+        stopping.heeded(closed_pipe=True) as stop,
+        eventfeed.kernel(options, wanted, kinds) as feed,
+    ):
         _tell_what_is_off(options)
         export = _export(options, feed)
         diagnostics.note("natscope: listening")
         try:
-            while not stop.asked and time.monotonic() < until:
+            while not stop and time.monotonic() < until:
                 _step(feed, export, until)
                 if options.count is not None and export.told >= options.count:
                     break
@@ -207,36 +201,6 @@ def _tell_what_is_off(options: argparse.Namespace) -> None:
                 "natscope: nf_conntrack_timestamp is 0: ends are told when the "
                 "kernel finds them, up to a minute late"
             )
-
-
-@dataclass
-class _Stop:
-    """What a signal asked for."""
-
-    asked: bool = False
-
-    def heed(self, number: int, frame: FrameType | None) -> None:
-        """End after this batch; when asked again, at once."""
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM end the export; a pipe closed early is an error to catch."""
-    stop = _Stop()
-    handlers: dict[int, Handler] = {
-        signal.SIGINT: stop.heed,
-        signal.SIGTERM: stop.heed,
-        signal.SIGPIPE: signal.SIG_IGN,
-    }
-    before = {number: signal.signal(number, h) for number, h in handlers.items()}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _step(feed: Feed, export: Export, until: float) -> None:

@@ -6,17 +6,14 @@ import argparse
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, moments
+from natscope.cli import diagnostics, inputs, moments, stopping
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from natscope.sinks.recorder import Recorder, Settings
 
 EPILOG = """\
@@ -31,7 +28,6 @@ SIGHUP sets the file aside at once.
 """
 _STATUS_S = 1.0
 _WAIT_S = 0.25
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,7 +115,7 @@ def run(argv: list[str]) -> int:
     from natscope.sinks.recorder import Recorder
 
     with (
-        _signals() as told,
+        stopping.heeded(signal.SIGHUP) as stop,
         _events_of(options),
         Recorder(
             Path(options.file),
@@ -133,7 +129,7 @@ def run(argv: list[str]) -> int:
     ):
         status = _Status(recorder, quiet=options.quiet)
         try:
-            reason = _record(recorder, told, until, status)
+            reason = _record(recorder, stop, until, status)
             recorder.finish(reason)
         finally:
             status.end()
@@ -157,48 +153,23 @@ def _events_of(options: argparse.Namespace) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _record(recorder: Recorder, told: _Told, until: float, status: _Status) -> str:
+def _record(
+    recorder: Recorder, stop: stopping.Stop, until: float, status: _Status
+) -> str:
     """Record until there is a reason to stop; the reason."""
     while True:
         left = until - time.monotonic()
-        if told.stop is not None:
-            return told.stop
+        if stop.asked:
+            return stop.asked.name
         if left <= 0:
             return "time"
         if recorder.finished:
             return "count"
-        if told.rotate:
-            told.rotate = False
+        if stop.hung_up:
+            stop.hung_up = False
             recorder.rotate()
         recorder.step(min(left, _WAIT_S))
         status.show()
-
-
-class _Told:
-    """What signals asked for."""
-
-    def __init__(self) -> None:
-        self.stop: str | None = None
-        self.rotate = False
-
-    def heed(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal; the recording goes on to where it can end whole."""
-        if number == signal.SIGHUP:
-            self.rotate = True
-        else:
-            self.stop = signal.Signals(number).name
-
-
-@contextmanager
-def _signals() -> Iterator[_Told]:
-    told = _Told()
-    numbers = (*_STOPPING, signal.SIGHUP)
-    before = {number: signal.signal(number, told.heed) for number in numbers}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Status:

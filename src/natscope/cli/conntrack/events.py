@@ -35,6 +35,8 @@ LOST = (
 )
 LOOK_UP_S = 0.1
 """So often a quiet stream is left to see whether a signal came."""
+DRAIN_S = 1.0
+"""What came before the signal is shown, unless more comes all the time."""
 
 
 def follow(request: Request) -> int:
@@ -45,8 +47,9 @@ def follow(request: Request) -> int:
         subscription(request, GROUPS, shown.program) as found,
     ):
         stream = EventStream(found, shown.filter, Evidence(now_ns=time.time_ns()))
-        while not stop:
-            batch = stream.read(LOOK_UP_S)
+        batch = None
+        while not stop or (batch and time.monotonic() < stop.at + DRAIN_S):
+            batch = stream.read(0 if stop else LOOK_UP_S)
             if batch is not None:
                 warn_of(batch.lost)
                 shown.show(batch)

@@ -1,6 +1,6 @@
 """Measure natscope and its peers on the same table, in turn.
 
-    python -m bench [--sizes 10000,100000,1000000] [--runs 5]
+    python -m bench [--sizes 10000,100000,1000000] [--runs 5] [--seconds 60]
 
 Every figure is the median of paired runs (A B A B …) in this one process's
 namespace; what to trust is the ratio, since machines differ and are noisy.
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bench import conntrack
+from bench import conntrack, events
 from bench.fill import fill
 from bench.runs import command, paired, report, say, timed
 from natscope.codec.encode import dump_request
@@ -35,12 +35,15 @@ NETSTAT_NAT_MOST = 20_000
 PYROUTE2_MOST = 100_000
 CHANGED = 200_000
 """Flows of the table that conntrack's commands are compared on."""
+BURST = 300_000
+"""Flows made and flushed while events are followed."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=60, help="of steady events")
     options = parser.parse_args(argv)
     sizes = [int(size) for size in options.sizes.split(",")]
     say(f"{os.uname().release}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}")
@@ -49,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         conntrack.start_up(options.runs)
         seconds = {size: measure(size, options.runs) for size in sizes}
         conntrack.measure(min(max(sizes), CHANGED), options.runs)
+        events.measure(min(max(sizes), BURST), options.seconds)
     small, large = min(sizes), max(sizes)
     if small != large:
         per_flow = {size: (took - walk) / size for size, took in seconds.items()}

@@ -168,11 +168,11 @@ def test_an_update_leaves_the_table_the_stock_tool_leaves(seed: int) -> None:
             for one in crowd.flows(seed + number, TABLE)
         ]
         (said, table), (ours, our_table) = _both(words, made)
-        where = f"seed {seed}: conntrack {' '.join(words)}"
-        assert our_table == table, where
+        where = f"seed {seed}: conntrack {' '.join(words)}: {said.stderr!r}"
         # 1.4.7 loses lines of its own: an answer is taken for an older one
         assert set(said.stdout.splitlines()) <= set(ours.stdout.splitlines()), where
-        if said.code == 0:
+        if said.code == 0:  # else it may have stopped on the way
+            assert our_table == table, where
             assert ours.stderr == said.stderr, where
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from natscope.model.event import Event, EventKind
 from natscope.sources.events import EventStream
 from natscope.sources.kernel import Kernel
 from natscope.sources.live import LiveTable
+from natscope.sources.namespaces import AllNamespaces
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
 from natscope.table.live import flow_keys
@@ -226,3 +229,27 @@ def test_a_closed_stream_ends(kernel: Kernel) -> None:
         seen += len(batch)
         stream.close()
     assert seen == len(kernel.table())
+
+
+def test_namespaces_are_followed_together() -> None:
+    names = [f"natscope-test-{os.getpid()}-{side}" for side in "ab"]
+    for name in names:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        with AllNamespaces() as all_of_them, all_of_them.live() as live:
+            for port, name in enumerate(names, 1):
+                words = (
+                    f"-I -p udp -s 10.0.0.{port} -d 10.0.0.9 --sport 1 --dport 2 -t 9"
+                )
+                inside = ["ip", "netns", "exec", name, "conntrack", *words.split()]
+                subprocess.run(inside, check=True, capture_output=True)
+            found = []
+            while (batch := live.read(0.1)) is not None:
+                found += [(e.flow.netns, str(e.flow.orig.src)) for e in batch]
+            listed = {(f.netns, str(f.orig.src)) for f in live.table()}
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=True)
+    expected = [(names[0], "10.0.0.1"), (names[1], "10.0.0.2")]
+    assert sorted(one for one in found if one[0] in names) == expected
+    assert listed >= set(expected)

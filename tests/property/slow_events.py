@@ -185,6 +185,8 @@ def ends(
     if event.portid:
         name = programs.get(event.portid) or f"portid {event.portid}"
         remarks.append(f"by {name}")
+    if event.flow.netns is not None:
+        remarks.append(f"in {event.flow.netns}")
     parts[:2] = [f"{part:<21}{arrow}" for part in parts[:2]]
     if further or remarks:
         parts[2] = f"{parts[2]:<21}"

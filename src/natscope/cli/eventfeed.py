@@ -12,6 +12,7 @@ from natscope.cli import diagnostics, moments
 from natscope.cli.diagnostics import UsageError
 from natscope.sources import sysctls
 from natscope.sources.kernel import Kernel
+from natscope.sources.namespaces import AllNamespaces
 from natscope.sources.recording import Recording, is_recording
 from natscope.table.flowtable import FlowTable
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from natscope.model.evidence import Evidence
     from natscope.sources.events import EventStream
     from natscope.sources.live import LiveTable
+    from natscope.sources.together import Together
     from natscope.table.events import Events
 
 
@@ -35,7 +37,9 @@ class Feed:
     ended = False
     """Nothing more will come."""
 
-    def __init__(self, following: LiveTable | EventStream, netns: str | None) -> None:
+    def __init__(
+        self, following: LiveTable | EventStream | Together, netns: str | None
+    ) -> None:
         self._following = following
         self.netns = netns
 
@@ -160,24 +164,29 @@ def kernel(
     """
     if options.speed is not None:
         raise UsageError("--speed is for recordings: natscope watch FILE --speed 10")
+    if options.all_netns and (options.netns or options.ensure_events):
+        raise UsageError("--all-netns goes with neither --netns nor --ensure-events")
     buffer = options.buffer and moments.size_bytes(options.buffer, "--buffer")
     with ExitStack() as stack:
         if options.ensure_events:
             stack.enter_context(sysctls.ensured_events(options.netns))
-        box = stack.enter_context(Kernel(options.netns, wire=diagnostics.wire()))
-        if not options.ensure_events:
-            _tell_what_is_hidden(box, repairs=not options.no_repair)
-        following: LiveTable | EventStream
+        box: Kernel | AllNamespaces
+        if options.all_netns:
+            box = stack.enter_context(AllNamespaces(wire=diagnostics.wire()))
+            for problem in box.problems:
+                diagnostics.complain(str(problem))
+        else:
+            box = stack.enter_context(Kernel(options.netns, wire=diagnostics.wire()))
+            if not options.ensure_events:
+                _tell_what_is_hidden(box, repairs=not options.no_repair)
+        following: LiveTable | EventStream | Together
         if options.no_repair:
-            following = stack.enter_context(
-                box.events(
-                    wanted, kinds=kinds, reliable=options.reliable, buffer=buffer
-                )
+            following = box.events(
+                wanted, kinds=kinds, reliable=options.reliable, buffer=buffer
             )
         else:
-            following = stack.enter_context(
-                box.live(wanted, reliable=options.reliable, buffer=buffer)
-            )
+            following = box.live(wanted, reliable=options.reliable, buffer=buffer)
+        stack.callback(following.close)
         yield Feed(following, options.netns)
 
 

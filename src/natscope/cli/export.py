@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         "--cee", action="store_true", help="syslog: a JSON object in every line"
     )
     _add_events(made.add_argument_group("events"))
-    made.set_defaults(speed=None)  # of recordings alone
+    made.set_defaults(speed=None, all_netns=False)  # of watch alone
     return made
 
 

@@ -157,7 +157,8 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
         return
     if options.at is not None:
         raise UsageError("--at needs a recording; the kernel knows the present alone")
-    from natscope.sources.kernel import AllNamespaces, Kernel
+    from natscope.sources.kernel import Kernel
+    from natscope.sources.namespaces import AllNamespaces
 
     wire = diagnostics.wire()
     kernel: Kernel | AllNamespaces

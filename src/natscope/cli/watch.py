@@ -69,6 +69,7 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--netns", metavar="NAME|PID|PATH", help="another network namespace"
     )
+    group.add_argument("--all-netns", action="store_true", help="every named namespace")
     group.add_argument("-r", "--read", metavar="FILE", help="a recording to play")
     group.add_argument(
         "--speed",

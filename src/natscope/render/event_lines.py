@@ -114,7 +114,11 @@ class EventLines:
     def _lines(self, told: Told, evidence: Evidence) -> bytes:
         reading = Reading(told.events.flows, evidence)
         leading = self._ending if self.lifecycle else self._happening
-        remarks = [self._sizes(told, reading), self._by(told.events.portids)]
+        remarks = [
+            self._sizes(told, reading),
+            self._by(told.events.portids),
+            _where(told.events.flows),
+        ]
         parts = [*leading(told), *_ends(reading, [r for r in remarks if r[1].any()])]
         parts.append(cells.literal(b"\n", len(told)))
         return cells.lines(parts)
@@ -227,6 +231,13 @@ class EventLines:
                 parts.append(cells.literal(unit, n))
             parts.append(cells.literal(word, n))
         return cells.concat(parts).only(known), known
+
+
+def _where(flows: FlowTable) -> _Remark:
+    """``in NAME``: the network namespace, where several are followed."""
+    distinct, codes = np.unique(flows["netns"], return_inverse=True)
+    texts = [b"in " + name if name else name for name in distinct.tolist()]
+    return cells.lookup(codes, texts or [b""]), flows.has("netns")
 
 
 def _ends(reading: Reading, remarks: list[_Remark]) -> list[Cell]:

@@ -7,7 +7,6 @@ no cb->seq), so repeated entries are dropped: see :class:`_Repeats`.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -19,8 +18,6 @@ from natscope.codec import encode, request, stats
 from natscope.errors import (
     DecodeError,
     KernelError,
-    NamespaceError,
-    NatscopeError,
 )
 from natscope.model.evidence import Evidence
 from natscope.model.prefilter import KernelFilter
@@ -29,7 +26,6 @@ from natscope.sources.base import Pieces, understood
 from natscope.sources.netns import (
     Namespace,
     identity,
-    named_namespaces,
     open_namespace,
 )
 from natscope.sources.nlsocket import NetlinkSocket
@@ -319,72 +315,3 @@ class _Repeats:
         first, of_row = both.group(*DUPLICATE_KEY)
         again = first[of_row] != np.arange(len(both))
         return chunk.mask(~again[skip:])
-
-
-class AllNamespaces(Pieces):
-    """The tables of every named namespace (ip-netns), with a ``netns`` column.
-
-    A name that cannot be entered is left out and noted in ``problems``.
-
-    Raises:
-        NamespaceError: there is none.
-    """
-
-    lacks: tuple[str, ...] = ()
-
-    def __init__(self, *, wire: Wire | None = None) -> None:
-        names = named_namespaces()
-        if not names:
-            raise NamespaceError(
-                "no named network namespace",
-                hint="ip netns list shows none; --netns takes a process id as well",
-            )
-        self.problems: list[NatscopeError] = []
-        self._kernels: list[Kernel] = []
-        for name in names:
-            try:
-                kernel = Kernel(name, wire=wire)
-                self._kernels.append(kernel)
-                kernel.evidence()
-            except NamespaceError as error:
-                self.problems.append(error)
-                self._kernels = [k for k in self._kernels if k.netns != name]
-
-    def __enter__(self) -> AllNamespaces:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for kernel in self._kernels:
-            kernel.close()
-
-    def chunks(self, filter: Filter | str | None = None) -> Iterator[FlowTable]:
-        """The pieces of one table after the other."""
-        for chunk, _ in self.pieces(filter):
-            yield chunk
-
-    def pieces(
-        self, filter: Filter | str | None = None
-    ) -> Iterator[tuple[FlowTable, Evidence]]:
-        """The pieces of one table after the other, each with its own evidence."""
-        import numpy as np
-
-        wanted = understood(filter)
-        prefilter = wanted.kernel() if wanted is not None else KernelFilter()
-        for kernel in self._kernels:
-            evidence = kernel.evidence()
-            for chunk in kernel.dump(prefilter):
-                name = np.full(len(chunk), os.fsencode(kernel.netns or ""))
-                named = chunk.with_column("netns", name)
-                if wanted is not None:
-                    named = named.mask(wanted.mask(named, evidence))
-                if len(named):
-                    yield named, evidence
-
-    def evidence(self) -> Evidence:
-        """The time; what each box told stands beside its pieces."""
-        return Evidence(now_ns=time.time_ns())

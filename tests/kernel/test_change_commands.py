@@ -64,7 +64,7 @@ def test_what_is_deleted_comes_back(run: Run) -> None:
     assert code == 0, err
     assert flows() == before
     code, _, err = run("undo")
-    assert code == 3
+    assert code == 1
     assert "nothing to undo" in err
 
 
@@ -125,7 +125,7 @@ WRONG = {
     "insert icmp 10.0.0.5:1 to 10.0.0.6": "icmp has no ports",
     "insert icmpv6 10.0.0.5 to 10.0.0.6": "goes over IPv6",
     "insert icmp fd00::5 to fd00::6": "goes over IPv4",
-    "insert icmp 10.0.0.5 to 10.0.0.6 --snat 10.0.0.7:9": "icmp has no ports",
+    "insert icmp 10.0.0.5 to 10.0.0.6 --id 7 --snat 10.0.0.7:9": "icmp has no ports",
     "insert 89 10.0.0.5 to 10.0.0.6 --snat 10.0.0.7:9": "has no ports",
     "insert gre 10.0.0.5:1 to 10.0.0.6:2": "gre has no ports",
     "insert udp 10.0.0.5:1 to 10.0.0.6:2 --id 7": "--id is not for udp",

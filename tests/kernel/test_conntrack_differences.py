@@ -73,6 +73,39 @@ def test_what_is_no_port_is_refused(netns: Namespace) -> None:
         assert oracle.stock("-L", "-p", "tcp", "--dport", text).code == 0
 
 
+def test_a_directory_is_no_file_of_commands(netns: Namespace) -> None:
+    assert oracle.stock("-R", "/etc").code == 0
+    assert oracle.ours("-R", "/etc").code == 2
+
+
+def test_two_status_options_hold_both(netns: Namespace) -> None:
+    stock.insert_all()
+    words = ("-L", "-u", "ASSURED", "-u", "SEEN_REPLY")
+    assert oracle.stock(*words).stdout == b""
+    found = oracle.ours(*words).stdout.splitlines()
+    both = {f.id for f in Kernel().table("assured and replied")}
+    assert len(found) == len(both) > 0
+
+
+def test_an_icmp_type_beyond_255_is_refused(netns: Namespace) -> None:
+    words = ("-L", "-p", "icmp", "--icmp-type", "300")
+    assert oracle.stock(*words).code == 0
+    assert oracle.ours(*words).code == 2
+
+
+@pytest.mark.parametrize("words", ["-L -jn", "-L -nj", "-L -ng", "-C -o xml"])
+def test_letters_and_formats_are_taken_as_they_are_there(
+    netns: Namespace, words: str
+) -> None:
+    """No difference: letters after -n, -g, -j are dropped, -C has no format."""
+    stock.insert_all()
+    theirs, ours = oracle.stock(*words.split()), oracle.ours(*words.split())
+    assert (ours.code, sorted(ours.stdout.splitlines())) == (
+        theirs.code,
+        sorted(theirs.stdout.splitlines()),
+    )
+
+
 def test_a_secmark_nobody_has_matches_nothing(netns: Namespace) -> None:
     stock.insert_all()
     assert len(oracle.stock("-L", "-c", "5").stdout.splitlines()) == 15

@@ -214,7 +214,7 @@ def _listens() -> bool:
 @pytest.mark.parametrize("option", ["", "extended,id", "ktimestamp", "save", "xml"])
 def test_each_event_prints_as_the_stock_tool_prints_it(option: str) -> None:
     timed()
-    with Subscription() as own, listener(option) as process:
+    with listener(option) as process, Subscription() as own:
         crowd.insert(crowd.flows(13, 25))
         with Kernel() as kernel, kernel.socket() as sock:
             changes.update(sock, kernel.table(), Settings({"mark": 77}))

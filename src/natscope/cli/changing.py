@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from natscope.cli import diagnostics, output
+from natscope.cli import diagnostics, output, planned, stopping
 from natscope.cli.diagnostics import ExitCode
 from natscope.cli.undo_file import UndoFile
 from natscope.errors import NatscopeError
@@ -22,10 +22,7 @@ from natscope.errors import NatscopeError
 if TYPE_CHECKING:
     from natscope.actions.changes import Outcome, Progress
     from natscope.actions.plan import Plan
-    from natscope.model.flow import Flow
 
-SAMPLE = 10
-"""Flows a plan shows."""
 ASK_ABOVE = 100
 """Flows a change on a terminal may touch without being asked about."""
 PROGRESS_ABOVE = 5_000
@@ -86,7 +83,7 @@ def carried_out(
         _show(options, plan)
         return ExitCode.DONE, None
     if not options.yes and somebody_asks() and (ask or len(plan) > ASK_ABOVE):
-        _show_sample(plan)
+        planned.show(plan)
         if not _confirmed(plan):
             diagnostics.note("nothing was changed")
             return ExitCode.NOTHING, None
@@ -100,13 +97,29 @@ def _done(options: argparse.Namespace, plan: Plan) -> tuple[int, Outcome]:
     outcome, file = Outcome(), UndoFile(options, plan.action)
     file.before(plan)
     progress = _progress(plan)
+    dealt = 0
+
+    def count(rows: int) -> None:
+        nonlocal dealt
+        dealt += rows
+        if progress is not None:
+            progress(rows)
+        if stop and dealt < len(plan):  # what was done until now is known
+            raise KeyboardInterrupt
+
     try:
-        plan.run(progress, outcome)
+        with stopping.heeded() as stop:
+            plan.run(count, outcome)
     except (NatscopeError, KeyboardInterrupt) as error:
         undo, _ = _kept(lambda: file.broken_off(plan, outcome))
+        interrupted = isinstance(error, KeyboardInterrupt)
         if not outcome.begun:
+            if interrupted:
+                diagnostics.note("interrupted; nothing was changed")
             raise
-        diagnostics.note(f"{plan.action}: broken off{_hint(undo)}")
+        how = "interrupted" if interrupted else "broken off"
+        far = f"after about {dealt} of {_count(len(plan), 'flow')}"
+        diagnostics.note(f"{plan.action} {how} {far}{_hint(undo)}")
         if isinstance(error, KeyboardInterrupt):
             raise
         diagnostics.complain(str(error), error.hint)
@@ -162,7 +175,7 @@ def report(plan: Plan, outcome: Outcome, undo: Path | None) -> int:
     )
     parts += [f"{number} {what}" for number, what in numbers if number]
     diagnostics.note(", ".join(parts) + _hint(undo))
-    for what, why in list(refusals(plan, outcome))[:SAMPLE]:
+    for what, why in list(refusals(plan, outcome))[: planned.SAMPLE]:
         diagnostics.complain(f"{what}: {why}")
     anything = outcome.done or outcome.expectations
     if not outcome.settled():
@@ -192,32 +205,18 @@ def refusals(plan: Plan, outcome: Outcome) -> Iterator[tuple[str, str]]:
 
     for row, verdict in sorted(outcome.refused.items()):
         yield (
-            in_words(next(iter(plan.table.take(slice(row, row + 1))))),
+            planned.in_words(next(iter(plan.table.take(slice(row, row + 1))))),
             reason(plan, row, verdict),
         )
     for one, error in outcome.expectations_refused:
         yield f"the expectation of {one.expected}", str(error)
 
 
-def in_words(flow: Flow) -> str:
-    """A flow by its original tuple."""
-    from natscope import uapi
-
-    def end(address: object, port: int | None) -> str:
-        whole = f"[{address}]" if ":" in str(address) and port is not None else address
-        return f"{whole}" if port is None else f"{whole}:{port}"
-
-    orig = flow.orig
-    ends = f"{end(orig.src, orig.sport)} to {end(orig.dst, orig.dport)}"
-    zone = f" in zone {flow.zone}" if flow.zone else ""
-    return f"{uapi.protocol_name(orig.proto)} {ends}{zone}"
-
-
 def _nothing(options: argparse.Namespace, plan: Plan) -> int:
     from natscope.actions.changes import Outcome
 
     if options.json:
-        output.write(_json(plan, Outcome(), None))
+        output.write(_json(plan, None if options.dry_run else Outcome(), None))
     diagnostics.note(f"no flow to {plan.action}")
     return ExitCode.NOTHING
 
@@ -226,26 +225,11 @@ def _show(options: argparse.Namespace, plan: Plan) -> None:
     if options.json:
         output.write(_json(plan, None, None))
         return
-    _show_sample(plan)
+    planned.show(plan)
     what = [_count(len(plan), "flow")] if len(plan) else []
     if plan.expectations:
         what.append(_count(len(plan.expectations), "expectation"))
     diagnostics.note(f"would {plan.action} {' and '.join(what)}; nothing was done")
-
-
-def _show_sample(plan: Plan) -> None:
-    from natscope.render.text import TextTable
-    from natscope.views.listing import listing
-    from natscope.views.query import Query
-
-    evidence = plan.kernel.evidence()
-    writer = TextTable(colour=output.wants_colour(), heading=True)
-    query = Query(untranslated=True, limit=SAMPLE)
-    for page in listing([(plan.table, evidence)], query):
-        output.write(writer.write(page))
-    output.write(writer.end())
-    if len(plan) > SAMPLE:
-        output.write(f"… and {len(plan) - SAMPLE} more\n".encode())
 
 
 def somebody_asks() -> bool:
@@ -273,23 +257,26 @@ def _progress(plan: Plan) -> Progress | None:
 
 
 def _json(plan: Plan, outcome: Outcome | None, undo: Path | None) -> bytes:
+    """The outcome; None is that of a plan that is only shown, with a sample."""
+    from natscope.actions.changes import Outcome
+
+    became = outcome or Outcome()
     document: dict[str, Any] = {
         "schema": "natscope.change/1",
         "action": plan.action,
         "planned": len(plan),
         "dry_run": outcome is None,
+        "done": became.done,
+        "replaced": len(became.replaced),
+        "vanished": len(became.vanished),
+        "present": len(became.present),
+        "expectations": len(became.expectations),
+        "refused": [
+            {"flow": flow, "reason": why} for flow, why in refusals(plan, became)
+        ],
+        "undo": os.fspath(undo) if undo else None,
     }
-    if outcome is not None:
-        refused = [
-            {"flow": flow, "reason": why} for flow, why in refusals(plan, outcome)
-        ]
-        document |= {
-            "done": outcome.done,
-            "replaced": len(outcome.replaced),
-            "vanished": len(outcome.vanished),
-            "present": len(outcome.present),
-            "expectations": len(outcome.expectations),
-            "refused": refused,
-            "undo": os.fspath(undo) if undo else None,
-        }
+    if outcome is None:
+        document["sample"] = planned.sample(plan)
+        document["changes"] = list(planned.changes(plan))
     return json.dumps(document, indent=2).encode() + b"\n"

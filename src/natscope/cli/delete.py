@@ -47,6 +47,6 @@ def needed_filter(options: argparse.Namespace, verb: str) -> str:
     if not text.strip():
         raise UsageError(
             f"which flows? natscope {verb} needs a filter",
-            hint="natscope flush --yes deletes everything; natscope help filter",
+            hint=f"natscope help filter; of every flow: natscope {verb} ip or ip6",
         )
     return text

@@ -33,8 +33,10 @@ def parser() -> argparse.ArgumentParser:
     made = inputs.command_parser("insert", "Put a flow into the table.", EPILOG)
     made.add_argument("proto", help="tcp, udp, icmp, gre …, or a number")
     made.add_argument("source", metavar="ADDRESS[:PORT]", help="where it comes from")
-    made.add_argument("to", choices=["to"], help="the word to")
-    made.add_argument("destination", metavar="ADDRESS[:PORT]", help="where it goes")
+    made.add_argument("to", nargs="?", help="the word to")
+    made.add_argument(
+        "destination", nargs="?", metavar="ADDRESS[:PORT]", help="where it goes"
+    )
     what = made.add_argument_group("what to set")
     what.add_argument("--snat", metavar="ADDRESS[:PORT]", help="the translated source")
     what.add_argument("--dnat", metavar="ADDRESS[:PORT]", help="the real destination")
@@ -52,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Insert the flow the command line describes."""
     options = parser().parse_args(argv)
+    if options.to != "to" or options.destination is None:
+        raise UsageError(
+            "a flow goes from one address to another",
+            hint="natscope insert PROTO ADDRESS[:PORT] to ADDRESS[:PORT]",
+        )
     flow = _flow(options)
     from natscope.actions import plan
     from natscope.sources.kernel import Kernel
@@ -102,7 +109,12 @@ def _tuple(options: argparse.Namespace) -> FlowTuple:
     _only_for(options.proto, "--key", options.key, proto == uapi.IPPROTO_GRE)
     if proto in uapi.PORT_PROTOCOLS:
         if None in (sport, dport):
-            raise UsageError(f"{options.proto} needs ports: ADDRESS:PORT at both ends")
+            raise UsageError(
+                f"{options.proto} needs ports: ADDRESS:PORT at both ends",
+                hint="of IPv6: [ADDRESS]:PORT"
+                if src.version == 6 or dst.version == 6
+                else None,
+            )
         return FlowTuple(src, dst, proto, sport, dport)
     if (sport, dport) != (None, None):
         raise UsageError(f"{options.proto} has no ports")
@@ -110,7 +122,12 @@ def _tuple(options: argparse.Namespace) -> FlowTuple:
         kind, version = _ICMP[proto]
         if src.version != version:
             raise UsageError(f"{options.proto} goes over IPv{version}")
-        ident = 0 if options.id is None else options.id
+        if options.id is None:
+            raise UsageError(
+                f"{options.proto} needs an id: --id N",
+                hint="the number ping(8) puts into each of its echo requests",
+            )
+        ident = options.id
         if not 0 <= ident <= 0xFFFF:
             raise UsageError(f"--id {ident} is not from 0 to 65535")
         return FlowTuple(src, dst, proto, icmp_type=kind, icmp_code=0, icmp_id=ident)

@@ -51,6 +51,8 @@ def run(argv: list[str]) -> int:
             kernel, table, replace=options.replace, expectations=expectations
         )
         code = changing.carry_out(options, planned)
+    if listing.format is None and not listing.problems and not expectations:
+        return code  # there was nothing to lack anything
     whole = inputs.report(listing) == ExitCode.DONE and not unreadable
     return code if whole else ExitCode.PARTLY
 

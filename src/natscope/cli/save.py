@@ -36,6 +36,19 @@ def run(argv: list[str]) -> int:
     """Save the table."""
     options = inputs.parse(parser(), argv)
     saving = _Saving(options)
+    try:
+        _write(options, saving)
+    except KeyboardInterrupt:
+        written = "what was written is not whole"
+        if options.file != "-":
+            written = "nothing was written"
+        diagnostics.note(f"interrupted; {written}")
+        raise
+    diagnostics.note(saving.summary())
+    return ExitCode.DONE if saving.flows else ExitCode.NOTHING
+
+
+def _write(options: argparse.Namespace, saving: _Saving) -> None:
     if options.file == "-":
         for piece in saving.pieces():
             output.write(piece)
@@ -44,8 +57,6 @@ def run(argv: list[str]) -> int:
 
         # an OSError names the file: guarded() says it
         journal.write(Path(options.file), saving.pieces())
-    diagnostics.note(saving.summary())
-    return ExitCode.DONE if saving.flows else ExitCode.NOTHING
 
 
 class _Saving:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import changing, diagnostics, inputs, output, undo_file
+from natscope.cli import changing, diagnostics, inputs, undo_file, undo_list
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def run(argv: list[str]) -> int:
 
     options = parser().parse_args(argv)
     if options.list:
-        return _list()
+        return undo_list.run(options)
+    if options.file is None and not journal.listed():
+        return undo_list.nothing()
     path = Path(options.file) if options.file else journal.latest()
     undo, named, namespace = undo_file.read(path)
     options.no_undo, options.undo_file = True, None
@@ -101,12 +103,3 @@ def _elsewhere(named: str | None) -> UsageError:
         hint="undo it there (ip netns exec, nsenter), or say which one it is: "
         "natscope undo --netns NAME|PID|PATH",
     )
-
-
-def _list() -> int:
-    from natscope.sources import journal
-
-    found = journal.listed()
-    for path in found:
-        output.write(f"{path}\n".encode())
-    return ExitCode.DONE if found else ExitCode.NOTHING

@@ -125,6 +125,10 @@ class Listing(Pieces):
                     yield kept
         if self.problem_count and not flows and self.header is None:
             first = self.problems[0]
+            if self._reader.begun:
+                raise NatscopeError(
+                    str(first), hint="the natscope that saved it reads it"
+                )
             raise NatscopeError(
                 f"{self.name} is no listing natscope knows: "
                 f"line {first.line}: {first.reason}",

@@ -18,6 +18,7 @@ from natscope.errors import NatscopeError
 
 _SUFFIX = ".jsonl"
 _UNDONE = ".undone"
+LONGEST_HEADER = 1 << 16
 KEPT = 50
 """Undo files kept; older ones are removed."""
 
@@ -41,8 +42,8 @@ def new_path(action: str) -> Path:
     """
     directory().mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_old()
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    nanoseconds = time.time_ns() % 10**9
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
     return directory() / f"{stamp}.{nanoseconds:09}Z-{action}{_SUFFIX}"
 
 
@@ -108,6 +109,29 @@ def listed() -> list[Path]:
     except OSError:
         return []
     return [path for path in names if not path.name.startswith(".")]
+
+
+def kept() -> list[tuple[Path, bool]]:
+    """Every undo file there is, newest first, and whether it was used."""
+    try:
+        names = sorted((p.name for p in directory().iterdir()), reverse=True)
+    except OSError:
+        return []
+    return [
+        (directory() / name, name.endswith(_UNDONE))
+        for name in names
+        if name.endswith((_SUFFIX, _UNDONE)) and not name.startswith(".")
+    ]
+
+
+def first_line(path: Path) -> str:
+    """The first line of an undo file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.readline(LONGEST_HEADER).decode("utf-8", "replace")
 
 
 def mark_undone(path: Path) -> None:

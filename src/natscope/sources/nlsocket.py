@@ -11,6 +11,7 @@ import _socket as socket
 import errno
 import os
 import struct
+import sys
 
 from natscope import uapi
 from natscope.codec import nlmsg
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 RECEIVE_BUFFER = 8 << 20
 TIMEOUT_S = 30
 _LARGEST = 1 << 20
+_ANSWER = 1 << 16
+"""Bytes no answer about one entry has."""
 _FINAL = (uapi.NLMSG_DONE, uapi.NLMSG_ERROR, uapi.NLMSG_OVERRUN)
 
 
@@ -166,13 +169,16 @@ class NetlinkSocket:
         found: list[bytes] = []
         while True:
             try:
-                data = self._socket.recv(_LARGEST, socket.MSG_DONTWAIT)
+                data = self._socket.recv(_ANSWER, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return found
             except OSError as error:
                 raise _os_error(operation, error) from error
             if self._wire is not None:
                 self._wire("received", data)
+            if int.from_bytes(data[:4], sys.byteorder) == len(data):
+                found.append(data)  # as the kernel answers such requests
+                continue
             found += [data[m.start : m.end] for m in nlmsg.split(data)]
 
     def dump(self, request: bytes, operation: str) -> Generator[Datagrams]:

@@ -157,7 +157,7 @@ def test_the_last_line_tells_whether_a_table_is_whole(case: Ending) -> None:
 
 def test_an_end_that_tells_nothing_is_a_problem() -> None:
     (problem,) = read(HEADER, LINE, '{"natscope":"end"}')[1]
-    assert problem.reason == "flows None is no whole number"
+    assert problem.reason == "flows null is no whole number"
 
 
 def test_a_table_of_a_later_version_is_not_guessed_at() -> None:
@@ -192,9 +192,9 @@ BAD = [
     Bad("a number too small", line(timeout=-1), "timeout -1"),
     Bad("an offset too small", line(seqadj_orig_before=-(1 << 31) - 1), "seqadj_orig"),
     Bad("a fraction", line(mark=1.5), "mark 1.5 is no whole number"),
-    Bad("a truth", line(mark=True), "mark True is no whole number"),
-    Bad("a number as text", line(mark="42"), "mark '42' is no whole number"),
-    Bad("null", LINE.replace("42", "null"), "mark None is no whole number"),
+    Bad("a truth", line(mark=True), "mark true is no whole number"),
+    Bad("a number as text", line(mark="42"), 'mark "42" is no whole number'),
+    Bad("null", LINE.replace("42", "null"), "mark null is no whole number"),
     Bad("more digits than Python reads", line(mark=7).replace("7", "7" * 9000), "JSON"),
     Bad("brackets without end", '{"a":' + "[" * 100_000, "no JSON"),
     Bad("no address", line(orig_src="10.1.0.256"), "'10.1.0.256' is no address"),
@@ -244,3 +244,39 @@ def test_many_chunks_are_written_in_the_order_of_the_table() -> None:
     many = one.take(np.zeros(n, np.intp)).with_column("mark", np.arange(n, dtype="u4"))
     marks = [json.loads(each)["mark"] for each in saved.flows(many).splitlines()]
     assert marks == list(range(n))
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A line of a saved table that is none, and what is said of it."""
+
+    id: str
+    line: str
+    reason: str
+
+
+DAMAGED = [
+    Damaged("garbage", "garbage", "no JSON: Expecting value"),
+    Damaged("a list", "[1,2]", "no JSON object"),
+    Damaged("a text", '"x"', "no JSON object"),
+    Damaged("null", "null", "no JSON object"),
+    Damaged("too many digits", '{"proto":' + 5000 * "7" + "}", "5000 digits"),
+    Damaged("no finite number", line(proto=float("inf")), "proto Infinity is no"),
+    Damaged("a truth", line(proto=True), "proto true is no whole number"),
+]
+
+
+@pytest.mark.parametrize("case", DAMAGED, ids=lambda case: case.id)
+def test_a_damaged_line_of_a_saved_table_is_told_of_as_one(case: Damaged) -> None:
+    flows, problems, _ = read(HEADER, LINE, case.line, end(len([LINE])))
+    assert len(flows) == 1
+    assert case.reason in problems[0].reason
+    assert problems[0].line == 3
+
+
+def test_flows_after_a_header_of_another_version_are_not_taken() -> None:
+    other = HEADER.replace('"version":1', '"version":2')
+    compact = saved.flows(FlowTable.from_flows(read(LINE)[0])).decode().strip()
+    flows, problems, _ = read(HEADER, compact, end(1), other, compact, HEADER, compact)
+    assert len(flows) == 2
+    assert [problem.line for problem in problems] == [4, 7]

@@ -137,3 +137,11 @@ def test_a_kernel_without_the_proc_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(natscope.MissingTool) as caught:
         ProcTable(tmp_path / "nf_conntrack").table()
     assert "CONFIG_NF_CONNTRACK_PROCFS" in (caught.value.hint or "")
+
+
+def test_a_table_of_a_later_version_is_its_own_error(tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+    file.write_text('{"natscope":"save","version":2}\n')
+    with pytest.raises(NatscopeError, match="line 1: saved in version 2") as raised:
+        natscope.read(str(file)).table()
+    assert "no listing" not in str(raised.value)

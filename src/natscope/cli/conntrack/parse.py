@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from natscope.cli.conntrack.grammar import Command
 
 
+_NAT = frozenset("ngj")
+
+
 def parse(words: Sequence[str], program: str = "conntrack") -> Request:
     """What a command line asks for.
 
@@ -58,7 +61,9 @@ def _read(draft: Draft, words: getopt.Getopt) -> None:
         option = grammar.BY_LETTER.get(key)
         command = grammar.COMMANDS_BY_LETTER.get(key)
         takes = option.takes if option is not None else getopt.OPTIONAL
-        if argument is None and takes == getopt.OPTIONAL:
+        if key in _NAT and argument and _NAT.issuperset(argument):
+            argument = None  # -nj: letters after one that may take an argument
+        elif argument is None and takes == getopt.OPTIONAL:
             argument = words.optional_word()
         if command is not None:
             _command(draft.request, command, argument)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from itertools import islice
 
 import numpy as np
 
-from natscope.codec.text import bulk, bulk_save, lines, ndjson, save, xml
+from natscope.codec.text import bulk, bulk_json, bulk_save, lines, ndjson, save, xml
 from natscope.codec.text.cells import Cells, Unreadable
 from natscope.errors import ParseError
 from natscope.table.flowtable import FlowTable
@@ -55,6 +57,29 @@ def _refuse(error: ParseError) -> None:
     raise error
 
 
+@dataclass(slots=True)
+class _Found:
+    """What was read together of some lines."""
+
+    rest: Sequence[int]
+    """The lines that are left, ascending."""
+    tables: list[FlowTable] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """The line of each flow of the tables."""
+
+    def take(self, part: bulk.Bulk, lines: Sequence[int]) -> None:
+        """Add what was made of some of the lines."""
+        if len(part.table):
+            places = [lines[row] for row in part.rows.tolist()]
+            self.add(part.table, places)
+            self.rest = sorted(set(self.rest).difference(places))
+
+    def add(self, table: FlowTable, places: list[int]) -> None:
+        """Add flows and their lines."""
+        self.tables.append(table)
+        self.places += places
+
+
 class Reader:
     """Reads one listing, noting what it is and what could not be read.
 
@@ -85,6 +110,11 @@ class Reader:
         """Columns any flow of the listing had."""
 
     @property
+    def begun(self) -> bool:
+        """Whether natscope wrote this, be it in a version that is not known."""
+        return self._objects.begun
+
+    @property
     def header(self) -> ndjson.Header | None:
         """The first line of a saved table, once it is read."""
         return self._objects.header
@@ -101,39 +131,54 @@ class Reader:
 
     def _table(self, block: list[str], first: int) -> Iterator[FlowTable]:
         """The flows of some lines; ``first`` is the number of the first one."""
-        tables, places, rest = self._quick(block)
-        rows = [(at, row) for at in rest for row in self._rows(block[at], first + at)]
+        found = self._quick(block)
+        rows = self._slowly(block, first, found)
         if rows:
-            tables.append(FlowTable.from_cells([row for _, row in rows]))
-            places += [at for at, _ in rows]
-        if not places:
+            cells = [row for _, row in rows]
+            found.add(FlowTable.from_cells(cells), [at for at, _ in rows])
+        if not found.places:
             return
-        tables = [table for table in tables if len(table)]
-        table = FlowTable.concat(tables)
-        if len(tables) > 1:
-            table = table.take(np.argsort(places, kind="stable"))
-        self.format = self.format or self._format(block[min(places)].strip())
+        table = FlowTable.concat(found.tables)
+        if len(found.tables) > 1:
+            table = table.take(np.argsort(found.places, kind="stable"))
+        self.format = self.format or self._format(block[min(found.places)].strip())
         self.seen.update(table.columns)
         yield table
 
-    def _quick(
-        self, block: list[str]
-    ) -> tuple[list[FlowTable], list[int], Iterable[int]]:
-        """Tables of the lines of common shapes, their lines, and those left."""
-        everything = range(len(block))
+    def _quick(self, block: list[str]) -> _Found:
+        """The flows of the lines of common shapes."""
+        found = _Found(range(len(block)))
         if self._elements.open():
-            return [], [], everything
+            return found
         plain = bulk.parse(block, self._zone)
         # an element may go over many lines, and what is among them matters
         if any(xml.looks_like(block[at]) for at in plain.rest):
-            return [], [], everything
-        commands = [at for at in plain.rest if block[at].startswith("-")]
-        if not commands:
-            return [plain.table], plain.rows.tolist(), plain.rest
-        saved = bulk_save.parse([block[at] for at in commands])
-        rows = [commands[at] for at in saved.rows.tolist()]
-        left = sorted(set(plain.rest).difference(rows))
-        return [plain.table, saved.table], plain.rows.tolist() + rows, left
+            return found
+        found.take(plain, found.rest)
+        for begins, parse in (("-", bulk_save.parse), ("{", bulk_json.parse)):
+            lines = [at for at in found.rest if block[at].startswith(begins)]
+            if lines:
+                part = parse([block[at] for at in lines])
+                if not self._objects.foreign(block[lines[at]] for at in part.rest):
+                    found.take(part, lines)
+        return found
+
+    def _slowly(
+        self, block: list[str], first: int, found: _Found
+    ) -> list[tuple[int, Cells]]:
+        """The flows of the lines that are left, read one by one, and their lines.
+
+        The objects among those read together count where they stand.
+        """
+        together = sorted(at for at in found.places if block[at].startswith("{"))
+        rows, counted = [], 0
+        for at in found.rest:
+            before = bisect(together, at)
+            self._objects.count(before - counted)
+            rows += [(at, row) for row in self._rows(block[at], first + at)]
+            counted = before
+        self._objects.count(len(together) - counted)
+        return rows
 
     def _rows(self, line: str, number: int) -> Iterator[Cells]:
         """The flows that end on a line, read one by one."""
@@ -156,6 +201,8 @@ class Reader:
                     yield row
             elif save.looks_like(stripped):
                 yield save.parse_line(stripped)
+            elif self._objects.begun and not lines.looks_like(stripped):
+                self._objects.read(stripped, number)
             else:
                 yield lines.parse_line(stripped, self._zone)
         except Unreadable as error:

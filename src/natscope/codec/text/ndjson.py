@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,11 @@ _DERIVED = frozenset(
 )
 """Keys of ``list --ndjson`` that are made of columns."""
 _SIDES = ("orig", "reply", "master")
-_ENDS = tuple(f"{side}_{end}" for side in _SIDES for end in ("src", "dst"))
-_REQUIRED = ("proto", *_ENDS[:4])
+ENDS = tuple(f"{side}_{end}" for side in _SIDES for end in ("src", "dst"))
+REQUIRED = ("proto", *ENDS[:4])
+LONGEST_NUMBER = 40
+"""Digits; 128 bits have 39."""
+LONGEST_SHOWN = 60
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,32}")
 
 
@@ -88,6 +91,16 @@ class Objects:
         self._flows = self._expectations = 0
         self._unended: Header | None = None
         self.header: Header | None = None
+        self.begun = False
+        """A header was there, be it one that is not known."""
+
+    def foreign(self, lines: Iterable[str]) -> bool:
+        """Whether flows among these lines may be of a version that is not known."""
+        return self._foreign or any(map(_is_foreign, lines))
+
+    def count(self, flows: int) -> None:
+        """Take note of flows that were read elsewhere, at this place of the file."""
+        self._flows += flows
 
     def read(self, line: str, number: int) -> Cells | None:
         """The flow of a line, or None if it holds none.
@@ -95,7 +108,7 @@ class Objects:
         Raises:
             Unreadable: what is wrong with it.
         """
-        found = _object(line)
+        found = decoded(line)
         if found.get(MAGIC) == "end":
             self._finish(found, number)
         elif MAGIC in found:
@@ -124,6 +137,7 @@ class Objects:
     def _begin(self, found: Mapping[str, Any], number: int) -> None:
         self.end(number)
         self.header, self._unended, self._foreign = None, None, True
+        self.begun = True
         self._flows = self._expectations = 0
         self.header = self._unended = header(found)
         self._foreign = False
@@ -155,7 +169,7 @@ def header(found: Mapping[str, Any]) -> Header:
         Unreadable: it is none, or of a version this one does not know.
     """
     if found[MAGIC] != "save":
-        msg = f"{found[MAGIC]!r:.60} is no saved table"
+        msg = f"{_shown(found[MAGIC])} is no saved table"
         raise Unreadable(msg)
     version = _whole("version", found.get("version"), 0, U32)
     if version != VERSION:
@@ -174,6 +188,34 @@ def header(found: Mapping[str, Any]) -> Header:
     return Header(version, netns=netns, undo=undo, **told)
 
 
+def header_of_line(line: str) -> Header:
+    """The header a line is.
+
+    Raises:
+        Unreadable: it is none, or of a version this one does not know.
+    """
+    found = decoded(line)
+    if MAGIC not in found:
+        msg = "no header"
+        raise Unreadable(msg)
+    return header(found)
+
+
+def _is_foreign(line: str) -> bool:
+    if not (line.startswith("{") and (MAGIC in line or "\\" in line)):
+        return False
+    try:
+        found = decoded(line)
+    except Unreadable:
+        return False
+    try:
+        if MAGIC in found and found[MAGIC] != "end":
+            header(found)
+    except Unreadable:
+        return True
+    return False
+
+
 def flow(found: Mapping[str, Any], problem: Callable[[str], None]) -> Cells:
     """The cells of a flow's object, every value checked.
 
@@ -186,34 +228,42 @@ def flow(found: Mapping[str, Any], problem: Callable[[str], None]) -> Cells:
     """
     cells: Cells = {}
     for key, value in found.items():
-        limits = _LIMITS.get(key)
+        limits = LIMITS.get(key)
         if limits is not None and type(value) is int:
             if not limits[0] <= value <= limits[1]:
                 _whole(key, value, *limits)
             cells[key] = value
-        elif (read := _READ.get(key)) is not None:
+        elif (read := READ.get(key)) is not None:
             cells[key] = read(key, value)
         elif key not in _DERIVED:
             problem(f"unknown key {key!r}")
-    for name in _REQUIRED:
+    for name in REQUIRED:
         if name not in cells:
             msg = f"{name} is missing: a flow has a protocol and two tuples"
             raise Unreadable(msg)
-    families = {cells[name][0] for name in _ENDS if name in cells}
+    families = {cells[name][0] for name in ENDS if name in cells}
     families.add(cells.setdefault("family", min(families)))
     if len(families) > 1:
         msg = "IPv4 and IPv6 in one flow"
         raise Unreadable(msg)
-    cells |= {name: cells[name][1] for name in _ENDS if name in cells}
+    cells |= {name: cells[name][1] for name in ENDS if name in cells}
     cells.setdefault("reply_proto", cells["proto"])
     return cells
 
 
-def _object(line: str) -> dict[str, Any]:
+def decoded(line: str) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        Unreadable: it is none.
+    """
     try:
         found = _DECODER.decode(line)
-    except (ValueError, RecursionError) as error:
-        msg = f"no JSON: {str(error)[:100]}"
+    except json.JSONDecodeError as error:
+        msg = f"no JSON: {error.msg[:100]} at column {error.colno}"
+        raise Unreadable(msg) from error
+    except RecursionError as error:
+        msg = "no JSON: brackets within brackets without end"
         raise Unreadable(msg) from error
     if not isinstance(found, dict):
         msg = "no JSON object"
@@ -225,16 +275,29 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         msg = "a key is told twice"
-        raise ValueError(msg)
+        raise Unreadable(msg)
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:  # what int() takes is limited, in its own words
+        msg = f"no JSON natscope writes: a number has {len(digits)} digits"
+        raise Unreadable(msg)
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_int=_integer)
+
+
+def _shown(value: object) -> str:
+    """A value as JSON writes it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _whole(key: str, value: object, least: int, most: int) -> int:
     if type(value) is not int:  # a bool is an int to isinstance
-        msg = f"{key} {value!r:.60} is no whole number"
+        msg = f"{key} {_shown(value)} is no whole number"
         raise Unreadable(msg)
     if not least <= value <= most:
         msg = f"{key} {value} is not from {least} to {most}"
@@ -244,15 +307,15 @@ def _whole(key: str, value: object, least: int, most: int) -> int:
 
 def _text(key: str, value: object) -> str:
     if not isinstance(value, str):
-        msg = f"{key} {value!r:.60} is no text"
+        msg = f"{key} {_shown(value)} is no text"
         raise Unreadable(msg)
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        msg = f"{key} {value!r:.60} is no Unicode"
+        msg = f"{key} {_shown(value)} is no Unicode"
         raise Unreadable(msg) from error
     if "\0" in value:
-        msg = f"{key} {value!r:.60} has a NUL"
+        msg = f"{key} {_shown(value)} has a NUL"
         raise Unreadable(msg)
     return value
 
@@ -264,7 +327,7 @@ def _end(key: str, value: object) -> tuple[int, int]:
 def _labels(key: str, value: object) -> int:
     found = _HEXADECIMAL.fullmatch(_text(key, value))
     if found is None:
-        msg = f"{key} {value!r:.60} is not 0x and up to 32 digits"
+        msg = f"{key} {_shown(value)} is not 0x and up to 32 digits"
         raise Unreadable(msg)
     return int(found[0], 16)
 
@@ -272,7 +335,7 @@ def _labels(key: str, value: object) -> int:
 def _family(key: str, value: object) -> int:
     family = FAMILIES.get(value, 0) if isinstance(value, str) else value
     if family not in FAMILIES.values() or not isinstance(family, int):
-        msg = f"{key} {value!r:.60} is neither 2 (IPv4) nor 10 (IPv6)"
+        msg = f"{key} {_shown(value)} is neither 2 (IPv4) nor 10 (IPv6)"
         raise Unreadable(msg)
     return family
 
@@ -305,7 +368,7 @@ def _limits(column: Column) -> tuple[int, int]:
     return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
-_LIMITS = {
+LIMITS = {
     column.name: _limits(column)
     for column in COLUMNS
     if column.dtype[0] in "iu" and column.width == 1 and column.name != "family"
@@ -316,10 +379,12 @@ def _reader(column: Column) -> Callable[[str, Any], Any]:
     """How a value is read, if it is no number within the limits."""
     special = {"labels": _labels, "extra": _extra, "family": _family}
     special |= {"proto": _protocol, "S": _text}
-    if column.name in _ENDS:
+    if column.name in ENDS:
         return _end
     found = special.get(column.name) or special.get(column.dtype)
-    return found or (lambda key, value: _whole(key, value, *_LIMITS[key]))
+    return found or (lambda key, value: _whole(key, value, *LIMITS[key]))
 
 
-_READ = {column.name: _reader(column) for column in COLUMNS}
+READ = {column.name: _reader(column) for column in COLUMNS}
+KNOWN = READ.keys() | _DERIVED
+"""Keys that are not complained of."""

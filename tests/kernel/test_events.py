@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ import natscope
 from kernel import crowd, oracle
 from kernel.stock import SYSCTLS, conntrack, insert_all
 from natscope.model.event import Event, EventKind
+from natscope.model.flow import Flow
+from natscope.model.tuples import FlowTuple
 from natscope.sources.events import EventStream
 from natscope.sources.kernel import Kernel
 from natscope.sources.live import LiveTable
@@ -181,6 +184,91 @@ def test_a_loss_is_told_as_what_it_hid(kernel: Kernel) -> None:
 
 def event_key(flow: natscope.Flow) -> object:
     return flow.orig, flow.zone, flow.id
+
+
+def test_a_loss_is_repaired_though_nothing_follows_it(kernel: Kernel) -> None:
+    with kernel.live(buffer=8 << 20) as live:
+        crowd.insert(crowd.flows(20, 40))
+        fill(8000)
+        natscope.flush(kernel).run()
+        all_there(live)
+        assert live.lost > 0
+        assert live.true
+        same_as_kernel(live, kernel)
+
+
+def fill(count: int) -> None:
+    flows = [
+        Flow(one, one.reversed(), timeout=600)
+        for one in (
+            FlowTuple(ip_address("10.0.0.1"), ip_address("10.9.0.1"), 17, port, 53)
+            for port in range(1, count)
+        )
+    ]
+    natscope.insert(Kernel(), flows).run()
+
+
+def test_a_reliable_live_table_waits_for_ends_that_come_again(kernel: Kernel) -> None:
+    (SYSCTLS / "nf_conntrack_acct").write_text("1")
+    with kernel.live(reliable=True, buffer=1 << 16) as live:
+        fill(2000)
+        natscope.flush(kernel).run()
+        told = []
+        for _ in range(100):  # the kernel tries again every so often
+            told += [e for batch in all_there(live) for e in batch]
+            ends = [e for e in told if e.kind == EventKind.DESTROY]
+            if len(ends) == 1999:
+                break
+        assert len({event_key(e.flow) for e in ends}) == len(ends) == 1999
+        assert not any(e.repaired for e in ends)
+        assert len(live) == 0
+
+
+def test_coroutines_may_be_broken_off_and_begun_again(kernel: Kernel) -> None:
+    async def twice() -> list[int]:
+        seen = []
+        for turn in (1, 2):
+            for follow in (kernel.events, kernel.live):
+                with follow() as stream:
+                    crowd.insert(crowd.flows(30 + turn, 3))
+                    natscope.flush(kernel).run()
+                    async with asyncio.timeout(5):
+                        async for batch in stream:
+                            seen.append(len(batch))
+                            break
+        return seen
+
+    assert len(asyncio.run(twice())) == 4
+
+
+def test_silent_ends_reach_coroutines(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("natscope.sources.live.DUMP_EVERY_S", 0.2)
+    (SYSCTLS / "nf_conntrack_events").write_text("0")
+    crowd.insert(crowd.flows(33, 3))
+
+    async def first() -> Events:
+        with kernel.live() as live:
+            natscope.flush(kernel).run()
+            async for batch in live:
+                return batch
+        raise AssertionError
+
+    batch = asyncio.run(asyncio.wait_for(first(), 5))
+    assert set(batch.kinds.tolist()) == {EventKind.DESTROY}
+    assert batch.repaired
+
+
+def test_what_cannot_be_is_refused_in_words(kernel: Kernel) -> None:
+    with pytest.raises(natscope.NatscopeError, match="receive buffer"):
+        kernel.events(buffer=1 << 40)
+    with pytest.raises(natscope.NatscopeError, match="no kind of event"):
+        kernel.events(kinds=["birth"])
+    stream = kernel.events(kinds=["new"])
+    stream.close()
+    with pytest.raises(natscope.NatscopeError, match="closed"):
+        stream.read(0)
 
 
 def test_an_end_tells_what_only_the_beginning_told(kernel: Kernel) -> None:

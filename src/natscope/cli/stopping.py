@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SAME_S = 0.5
+"""Within so long a second signal is the first once more: timeout(1) sends two."""
+
 
 class Stop:
     """What signals asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rotates: bool) -> None:
+        self._rotates = rotates
         self.asked: signal.Signals | None = None
         self.at = math.inf
         """When, on the monotonic clock."""
@@ -25,23 +29,30 @@ class Stop:
 
     def heed(self, number: int, _: FrameType | None) -> None:
         """The handler: the work ends where it can; when asked again, at once."""
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP and self._rotates:
             self.hung_up = True
-        elif self.asked:
-            raise KeyboardInterrupt
-        else:
+        elif self.asked is None:
             self.asked, self.at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - self.at > SAME_S:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def heeded(*more: signal.Signals, closed_pipe: bool = False) -> Iterator[Stop]:
-    """SIGINT, SIGTERM and ``more`` are noted while the body runs.
+def heeded(
+    *, rotates: bool = False, hang_up: bool = True, closed_pipe: bool = False
+) -> Iterator[Stop]:
+    """SIGINT, SIGTERM and SIGHUP are noted while the body runs.
 
-    With ``closed_pipe``, a pipe closed early is an error to catch, not the end:
-    for who has something to put back.
+    Args:
+        rotates: SIGHUP asks for another file, not for an end.
+        hang_up: SIGHUP is noted at all.
+        closed_pipe: a pipe closed early is an error to catch, not the end: for
+            who has something to put back.
     """
-    stop = Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM, *more)
+    stop = Stop(rotates=rotates)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hang_up:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop.heed) for number in numbers}
     if closed_pipe:
         before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 from natscope import uapi
 from natscope.codec.events import EventDecoder
 from natscope.codec.vector import message_starts
+from natscope.errors import NatscopeError
 from natscope.model.event import EventKind
 from natscope.sources.subscription import SLOT, SLOTS, Received, Subscription
 from natscope.table.events import Events
@@ -57,6 +59,7 @@ class EventStream:
         self.drained = True
         """Whether the last batch was all there was."""
         self._closed = False
+        self._readiness: Readiness | None = None
         self.count = 0
         """Events received so far; the kernel may leave out what the filter does."""
         self.lost = 0
@@ -76,6 +79,8 @@ class EventStream:
     def close(self) -> None:
         """Stop listening; iteration ends."""
         self._closed = True
+        if self._readiness is not None:
+            self._readiness.leave()
         self._subscription.close()
 
     def fileno(self) -> int:
@@ -93,7 +98,10 @@ class EventStream:
             KernelError: the socket failed.
             DecodeError: bytes that are not what the kernel documents.
         """
+        if self._closed:
+            raise NatscopeError("this stream of events is closed")
         if not self._subscription.wait(timeout):
+            self.drained = True
             return None
         early = self._gather_until - time.monotonic()
         if early > 0:
@@ -124,25 +132,70 @@ class EventStream:
                 yield batch
 
     async def __aiter__(self) -> AsyncIterator[Events]:
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(self.fileno(), ready.set)
-        try:
+        with self.readiness() as ready:
             while not self._closed:
                 await ready.wait()
                 await asyncio.sleep(max(0.0, self._gather_until - time.monotonic()))
-                ready.clear()
                 batch = self.take()
                 if len(batch) or batch.lost:
                     yield batch
-        finally:
-            if not self._closed:
-                loop.remove_reader(self.fileno())
+
+    def readiness(self) -> Readiness:
+        """What wakes the running coroutine when there are events."""
+        self._readiness = Readiness(self.fileno())
+        return self._readiness
 
 
-def groups(kinds: Iterable[EventKind] | None) -> list[int]:
+class Readiness:
+    """Wakes a coroutine when a descriptor is readable, until it is left.
+
+    A generator that was broken off is left late, when its descriptor may be
+    another's already; so who closes the descriptor leaves it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fd: int | None = fd
+        self._event = asyncio.Event()
+        self._loop.add_reader(fd, self._event.set)
+
+    def __enter__(self) -> Readiness:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Look at the descriptor no more."""
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+            self._fd = None
+            self._event.set()
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is readable, or for so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), timeout)
+        self._event.clear()
+
+
+def groups(kinds: Iterable[EventKind | str] | None) -> list[int]:
     """The groups that send these kinds; all of them for None."""
-    return [GROUPS[EventKind(kind)] for kind in (kinds or EventKind)]
+    return [GROUPS[_kind(kind)] for kind in (kinds or EventKind)]
+
+
+def _kind(told: EventKind | str) -> EventKind:
+    known = {kind.name.lower(): kind for kind in EventKind}
+    if told not in {*known, *EventKind}:
+        raise NatscopeError(
+            f"{told!r} is no kind of event", hint=f"there are {', '.join(known)}"
+        )
+    return known[told] if isinstance(told, str) else EventKind(told)
 
 
 def decoded(decoder: EventDecoder, received: Received) -> Events:

@@ -150,7 +150,7 @@ class Kernel(Pieces):
         self,
         filter: Filter | str | None = None,
         *,
-        kinds: Iterable[EventKind] | None = None,
+        kinds: Iterable[EventKind | str] | None = None,
         reliable: bool = False,
         buffer: int | None = None,
     ) -> EventStream:
@@ -164,7 +164,7 @@ class Kernel(Pieces):
             filter: which events.
             kinds: NEW, UPDATE, DESTROY; None is all three.
             reliable: a DESTROY that finds no room is kept by the kernel and
-                sent again.
+                sent again; ``lost`` counts it nevertheless.
             buffer: a fixed receive buffer in bytes; None grows with need.
 
         Raises:
@@ -208,7 +208,9 @@ class Kernel(Pieces):
         wanted = understood(filter)
         stream = self.events(reliable=reliable, buffer=buffer)
         try:
-            return LiveTable(lambda: self.dump(KernelFilter()), stream, wanted)
+            return LiveTable(
+                lambda: self.dump(KernelFilter()), stream, wanted, reliable=reliable
+            )
         except BaseException:
             stream.close()
             raise

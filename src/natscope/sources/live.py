@@ -7,6 +7,7 @@ them.  When events are lost, another dump tells what they would have.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from natscope.model.event import EventKind
+from natscope.sources.events import PACE_S
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
 from natscope.table.live import LiveRows
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 DUMP_EVERY_S = 10.0
 DUMP_SHARE = 20
 """Dumps for flows that send no events take at most a twentieth of the time."""
+REPAIR_SHARE = 5
+"""Dumps that repair a loss, where one loss follows the other, at most a sixth."""
+
+RELIABLE_S = 60.0
+"""A DESTROY the kernel sends again is waited for so long (nf_conntrack_ecache.c)."""
 
 
 class LiveTable:
@@ -46,6 +53,8 @@ class LiveTable:
         stream: all its events, without a filter.
         filter: which flows are told and listed; those of the rest are followed
             all the same, for they may come to match.
+        reliable: a DESTROY that was lost comes again, with its counters; a dump
+            tells an end only when it has not come for a minute.
     """
 
     def __init__(
@@ -53,15 +62,18 @@ class LiveTable:
         dump: Callable[[], Iterator[FlowTable]],
         stream: EventStream,
         filter: Filter | None = None,
+        *,
+        reliable: bool = False,
     ) -> None:
         self._read_table = dump
+        self._reliable = reliable
         self._stream = stream
         self._filter = filter
         self._rows = LiveRows()
         self._ready: deque[Events] = deque()
         self._behind = False
         self._closed = False
-        self._dump_at = 0.0
+        self._dump_at = self._repair_at = 0.0
         # a flow born while the dump was made is listed, and told as well
         shown, meanwhile = self._dump()
         self._behind = meanwhile.lost > 0
@@ -127,16 +139,12 @@ class LiveTable:
             KernelError: the socket or a dump failed.
             DecodeError: bytes that are not what the kernel documents.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        until = math.inf if timeout is None else time.monotonic() + timeout
         while not self._ready:
-            now = time.monotonic()
-            left = max(0.0, (self._dump_at if until is None else until) - now)
-            batch = self._stream.read(min(left, max(0.0, self._dump_at - now)))
-            if batch is not None:
-                self._apply(batch)
-            if self._stream.drained and (self._behind or self._dump_is_due()):
-                self.refresh()
-            if batch is None and until is not None and time.monotonic() >= until:
+            left = min(until, self._due()) - time.monotonic()
+            batch = self._stream.read(max(0.0, left) if left < math.inf else None)
+            self._advance(batch)
+            if batch is None and time.monotonic() >= until:
                 break
         return self._ready.popleft() if self._ready else None
 
@@ -147,19 +155,31 @@ class LiveTable:
                 yield batch
 
     async def __aiter__(self) -> AsyncIterator[Events]:
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(self.fileno(), ready.set)
-        try:
+        with self._stream.readiness() as ready:
             while not self._closed:
-                await ready.wait()
-                ready.clear()
-                while (batch := self.read(0)) is not None:
-                    if len(batch) or batch.lost:
-                        yield batch
-        finally:
-            if not self._closed:
-                loop.remove_reader(self.fileno())
+                while self._ready:
+                    yield self._ready.popleft()
+                due = self._due()
+                left = None if due == math.inf else max(0.0, due - time.monotonic())
+                await ready.wait(left)
+                await asyncio.sleep(PACE_S)
+                if not self._closed:
+                    self._advance(self._stream.take())
+
+    def _advance(self, batch: Events | None) -> None:
+        """Apply what came, and dump the table when it is time."""
+        if batch is not None:
+            self._apply(batch)
+        if not self._stream.drained or time.monotonic() < self._due():
+            return
+        if self._behind or self._rows.silent or self._rows.missing:
+            self.refresh()
+        else:
+            self._dump_at = math.inf
+
+    def _due(self) -> float:
+        """When a dump is wanted, on the monotonic clock."""
+        return self._repair_at if self._behind else self._dump_at
 
     def refresh(self) -> None:
         """Dump the table again: counters are new, and what was missed is told.
@@ -171,20 +191,18 @@ class LiveTable:
             self._apply(batch)
         dump, meanwhile = self._dump()
         now = time.time_ns()
-        repair, told = self._rows.repair(dump, meanwhile)
+        repair, told = self._rows.repair(
+            dump,
+            meanwhile,
+            now_s=time.monotonic(),
+            wait_s=RELIABLE_S if self._reliable else 0,
+        )
         # what was lost while dumping is not in the dump for certain
         self._behind = meanwhile.lost > 0
         self._tell_repaired(repair.born, EventKind.NEW, now)
         self._tell_repaired(repair.changed, EventKind.UPDATE, now)
         self._tell(told)
         self._tell_repaired(repair.gone, EventKind.DESTROY, now)
-
-    def _dump_is_due(self) -> bool:
-        """Whether to look for flows that end in silence."""
-        if time.monotonic() < self._dump_at:
-            return False
-        self._dump_at = time.monotonic() + DUMP_EVERY_S
-        return self._rows.silent > 0
 
     def _dump(self) -> tuple[FlowTable, Events]:
         """The whole table, and the events that came while it was read."""
@@ -196,7 +214,9 @@ class LiveTable:
             batches += self._waiting()
         batches += self._waiting()
         ended = time.monotonic()
-        self._dump_at = ended + max(DUMP_EVERY_S, DUMP_SHARE * (ended - began))
+        took = ended - began
+        self._dump_at = ended + max(DUMP_EVERY_S, DUMP_SHARE * took)
+        self._repair_at = ended + REPAIR_SHARE * took
         return FlowTable.concat(chunks), Events.concat(batches)
 
     def _waiting(self) -> Iterator[Events]:

@@ -94,7 +94,7 @@ class AllNamespaces(Pieces):
         self,
         filter: Filter | str | None = None,
         *,
-        kinds: Iterable[EventKind] | None = None,
+        kinds: Iterable[EventKind | str] | None = None,
         reliable: bool = False,
         buffer: int | None = None,
     ) -> Together:

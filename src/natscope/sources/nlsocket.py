@@ -111,6 +111,9 @@ class NetlinkSocket:
             no_limit = struct.pack("@ll", 0, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, no_limit)
         except OSError as error:
+            if error.errno == errno.EPERM:
+                verdict = nlmsg.Ack(errno.EPERM)
+                raise refusal("listening to events", verdict) from error
             raise _os_error("listening to events", error) from error
         return self._buffer_size()
 

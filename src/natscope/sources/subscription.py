@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import nlmsg
-from natscope.errors import KernelError
+from natscope.errors import KernelError, NatscopeError
 from natscope.sources.nlsocket import NetlinkSocket
 from natscope.sources.slots import Slots
 
@@ -84,6 +84,7 @@ class Subscription:
         wire: sees every datagram, for debugging.
 
     Raises:
+        NatscopeError: a buffer of a size no socket takes.
         KernelError: not permitted, no such group, or a program the kernel does
             not take.
     """
@@ -98,6 +99,11 @@ class Subscription:
         reliable: bool = False,
         wire: Wire | None = None,
     ) -> None:
+        if buffer is not None and not 0 < buffer < LARGEST_BUFFER:
+            raise NatscopeError(
+                f"a receive buffer of {buffer} bytes",
+                hint=f"from 1 to {LARGEST_BUFFER - 1}; without, it grows with need",
+            )
         self._socket = NetlinkSocket(namespace=namespace)
         self._wire = wire
         self._drops = 0

@@ -21,6 +21,7 @@ from natscope.table.index import GONE, KeyIndex, Keys, Rows
 _SMALLEST = 1024
 _COMPARED = ("status", "mark", "tcp_state", "sctp_state", "labels", "helper")
 """What an UPDATE tells, so that a change of it was missed."""
+_NOT_MISSING = np.inf
 _OF_AN_EVENT = ("event_ns", "stop_ns")
 _START = np.uint64(1 << BIT["start_ns"])
 _TIMEOUT = np.uint64(1 << BIT["timeout"])
@@ -71,11 +72,12 @@ class LiveRows:
         self._keys = np.zeros(_SMALLEST, np.uint64)
         self._alive = np.zeros(_SMALLEST, np.bool_)
         self._heard = np.zeros(_SMALLEST, np.bool_)
+        self._missing = np.full(_SMALLEST, _NOT_MISSING)
         self._free = np.arange(_SMALLEST)[::-1].copy()
         self._left = _SMALLEST
 
     def __len__(self) -> int:
-        return len(self._alive) - self._left
+        return len(self._alive) - self._left - self.missing
 
     @property
     def silent(self) -> int:
@@ -86,9 +88,15 @@ class LiveRows:
         """
         return int((self._alive & ~self._heard).sum())
 
+    @property
+    def missing(self) -> int:
+        """How many entries a dump no longer showed, but whose end is awaited."""
+        return int((self._missing != _NOT_MISSING).sum())
+
     def table(self) -> FlowTable:
         """The entries as they are known to be now."""
-        return self._gather(np.flatnonzero(self._alive)).without(*_OF_AN_EVENT)
+        there = np.flatnonzero(self._alive & (self._missing == _NOT_MISSING))
+        return self._gather(there).without(*_OF_AN_EVENT)
 
     def put(self, flows: FlowTable) -> None:
         """Add entries, or replace what is known of them.
@@ -157,12 +165,17 @@ class LiveRows:
             self._remove(keys[ended], at[ended])
         return merged, keep
 
-    def repair(self, dump: FlowTable, meanwhile: Events) -> tuple[Repair, Events]:
+    def repair(
+        self, dump: FlowTable, meanwhile: Events, *, now_s: float = 0, wait_s: float = 0
+    ) -> tuple[Repair, Events]:
         """Take a dump for the truth, and what happened while it was made.
 
         Args:
             dump: every entry; begun when all earlier events had been applied.
             meanwhile: the events received from then until its end.
+            now_s: the time.
+            wait_s: how long an entry that no dump shows is waited for: its
+                DESTROY may yet come.
 
         Returns:
             What no event had told, and ``meanwhile`` as ``apply`` returns it.
@@ -173,6 +186,7 @@ class LiveRows:
         their_keys = self._keys[before]
         at = self._index.find(keys)
         known = at >= 0
+        self._missing[at[known]] = _NOT_MISSING
         changed = self._refresh(at[known], dump.take(known))
         born_now = flow_keys(meanwhile.flows)[meanwhile.kinds == EventKind.NEW]
         missed = ~known & ~np.isin(keys, born_now)
@@ -184,6 +198,9 @@ class LiveRows:
         # a row may have a new tenant by now, or the same one born again
         old = np.isin(self._keys[unseen], their_keys)
         unseen = unseen[old & ~np.isin(self._keys[unseen], born_now)]
+        if wait_s:
+            self._missing[unseen] = np.minimum(self._missing[unseen], now_s)
+            unseen = unseen[now_s - self._missing[unseen] >= wait_s]
         gone = self._gather(unseen)
         self._remove(self._keys[unseen], unseen)
         return Repair(born, changed, gone), told
@@ -258,6 +275,7 @@ class LiveRows:
     def _remove(self, keys: Keys, rows: Rows) -> None:
         self._index.drop(keys)
         self._alive[rows] = False
+        self._missing[rows] = _NOT_MISSING
         self._free[self._left : self._left + len(rows)] = rows
         self._left += len(rows)
 
@@ -284,6 +302,7 @@ class LiveRows:
         self._keys = np.concatenate([self._keys, np.zeros(n, np.uint64)])
         self._alive = np.concatenate([self._alive, np.zeros(n, np.bool_)])
         self._heard = np.concatenate([self._heard, np.zeros(n, np.bool_)])
+        self._missing = np.concatenate([self._missing, np.full(n, _NOT_MISSING)])
         free = np.zeros(2 * n, self._free.dtype)
         free[:n] = np.arange(n, 2 * n)[::-1]
         free[n : n + self._left] = self._free[: self._left]

@@ -43,7 +43,7 @@ def follow(request: Request) -> int:
     """Show events until SIGINT or SIGTERM; how many."""
     shown = _Events(request)
     with (
-        stopping.heeded() as stop,
+        stopping.heeded(hang_up=False) as stop,
         subscription(request, GROUPS, shown.program) as found,
     ):
         stream = EventStream(found, shown.filter, Evidence(now_ns=time.time_ns()))

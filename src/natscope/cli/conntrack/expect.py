@@ -98,7 +98,10 @@ def _stats(sock: NetlinkSocket, _: Request) -> None:
 
 def _event(_: NetlinkSocket, request: Request) -> int:
     shown, lost = _Showing(request), 0
-    with stopping.heeded() as stop, events.subscription(request, GROUPS) as found:
+    with (
+        stopping.heeded(hang_up=False) as stop,
+        events.subscription(request, GROUPS) as found,
+    ):
         while not stop:
             if not found.wait(events.LOOK_UP_S):
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -115,7 +114,7 @@ def run(argv: list[str]) -> int:
     from natscope.sinks.recorder import Recorder
 
     with (
-        stopping.heeded(signal.SIGHUP) as stop,
+        stopping.heeded(rotates=True, closed_pipe=True) as stop,
         _events_of(options),
         Recorder(
             Path(options.file),

@@ -22,6 +22,9 @@ _CLOCKS = (
     (re.compile(rb"(delta-?time[=>])\d+"), rb"\1T"),
 )  # fmt: skip
 
+ID = re.compile(rb"(\bid[=>])\d+")
+"""The kernel's id of an entry, another one in each run."""
+
 
 @dataclass(frozen=True)
 class Said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from natscope.cli import diagnostics, output
-from natscope.cli.conntrack import messages
+from natscope.cli.conntrack import messages, showing
 from natscope.cli.conntrack.parse import parse
 from natscope.cli.conntrack.request import CommandLineError
 from natscope.errors import KernelError, NatscopeError
@@ -65,6 +65,8 @@ def perform(request: Request) -> int | None:
         from natscope.cli.conntrack import expect
 
         return expect.perform(request)
+    if showing.speaks_of_labels(request):
+        showing.label_map(request)
     return _COMMANDS[request.command](request)
 
 

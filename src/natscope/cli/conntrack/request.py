@@ -8,6 +8,7 @@ from natscope.errors import NatscopeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from natscope.codec.scalar import Cells
+    from natscope.model.labelmap import LabelMap
 
     Spans = tuple[tuple[int, int], ...]
     """Numbers as ranges, both ends included."""
@@ -59,6 +60,7 @@ class Request:
         "given",
         "label_add",
         "label_del",
+        "label_names",
         "labelmap",
         "labels",
         "mark",
@@ -112,6 +114,8 @@ class Request:
         self.label_del: tuple[str, ...] | None = None
         """Names of labels to take away; empty is all."""
         self.labelmap: str | None = None
+        self.label_names: LabelMap | None = None
+        """What the file of labels says, once it has been read."""
         """Path of another connlabel.conf."""
         self.output: frozenset[str] = frozenset()
         """xml extended timestamp id ktimestamp labels userspace save json."""

@@ -25,7 +25,7 @@ def style(request: Request) -> Style:
     """The style the options ask for."""
     asked = request.output
     form = "xml" if "xml" in asked else "save" if "save" in asked else "plain"
-    with_labels = "labels" in asked and request.command != "delete"
+    with_labels = speaks_of_labels(request) and request.command != "delete"
     return Style(
         format=form,
         extended="extended" in asked,
@@ -37,15 +37,24 @@ def style(request: Request) -> Style:
     )
 
 
-def label_map(request: Request) -> LabelMap | None:
-    """The names of labels; None, and a word about it, where there are none."""
-    from natscope.sources import labels
+def speaks_of_labels(request: Request) -> bool:
+    """Whether any option is about labels, so that their names are wanted."""
+    asked = "labels" in request.output or request.label_del is not None
+    return bool(asked or request.labels or request.label_add)
 
-    try:
-        return labels.read(request.labelmap)
-    except OSError as error:
-        diagnostics.note(f"nfct_labelmap_new: {error.strerror}")
-        return None
+
+def label_map(request: Request) -> LabelMap:
+    """The names of labels; none, and a word about it, where the file is missing."""
+    if request.label_names is None:
+        from natscope.model.labelmap import LabelMap
+        from natscope.sources import labels
+
+        try:
+            request.label_names = labels.read(request.labelmap)
+        except OSError as error:
+            diagnostics.note(f"nfct_labelmap_new: {error.strerror}")
+            request.label_names = LabelMap({})
+    return request.label_names
 
 
 def label_bits(request: Request, names: tuple[str, ...]) -> int:
@@ -57,7 +66,7 @@ def label_bits(request: Request, names: tuple[str, ...]) -> int:
     known = label_map(request)
     bits = 0
     for name in names:
-        bit = known.bit(name) if known is not None else None
+        bit = known.bit(name)
         if bit is None:
             from natscope.cli.conntrack.request import CommandLineError
 
@@ -73,10 +82,7 @@ class Showing:
         self._request = request
         self._style = style(request)
         self._json = _Json() if "json" in request.output else None
-        if self._style.format == "xml" and self._json is None:
-            from natscope.render.conntrack.forms import PROLOG
-
-            output.write(PROLOG)
+        self._begun = self._style.format != "xml"
 
     def one(self, cells: Cells, event: str | None = None) -> None:
         """One entry."""
@@ -88,7 +94,7 @@ class Showing:
             return
         from natscope.render.conntrack.line import line
 
-        output.write(line(cells, self._style, event))
+        self._write(line(cells, self._style, event))
 
     def table(self, table: FlowTable, event: int = 0) -> None:
         """Every entry of a table; ``event`` as ``lines.lines`` numbers them."""
@@ -100,7 +106,7 @@ class Showing:
         from natscope.render.conntrack.lines import lines
 
         events = np.full(len(table), event, np.uint8) if event else None
-        output.write(lines(table, self._style, events))
+        self._write(lines(table, self._style, events))
 
     def events(
         self, table: FlowTable, events: NDArray[np.uint8], tails: list[bytes]
@@ -117,7 +123,7 @@ class Showing:
         else:
             each = zip(text.splitlines(), tails, strict=True)
             text = b"".join(line + tail + b"\n" for line, tail in each)
-        output.write(text)
+        self._write(text)
 
     def end(self) -> None:
         """What closes a document."""
@@ -126,7 +132,16 @@ class Showing:
         elif self._style.format == "xml":
             from natscope.render.conntrack.forms import END
 
-            output.write(END)
+            self._write(END)
+
+    def _write(self, text: bytes) -> None:
+        """Write, after what opens a document: nothing is opened in vain."""
+        if not self._begun:
+            from natscope.render.conntrack.forms import PROLOG
+
+            output.write(PROLOG)
+            self._begun = True
+        output.write(text)
 
 
 class _Json:

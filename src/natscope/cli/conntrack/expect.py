@@ -9,12 +9,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from natscope import uapi
-from natscope.cli import diagnostics, output, stopping
-from natscope.cli.conntrack import events, messages
+from natscope.cli import diagnostics, output
+from natscope.cli.conntrack import messages
 from natscope.cli.conntrack.request import EVENT_DESTROY, EVENT_NEW, EVENT_UPDATE
-from natscope.codec.events import kind_of
 from natscope.codec.expect import decode_expectation
-from natscope.codec.text.expectation import to_json
 from natscope.errors import KernelError
 from natscope.model.expectation import Expectation
 from natscope.model.tuples import FlowTuple
@@ -97,6 +95,10 @@ def _stats(sock: NetlinkSocket, _: Request) -> None:
 
 
 def _event(_: NetlinkSocket, request: Request) -> int:
+    from natscope.cli import stopping
+    from natscope.cli.conntrack import events
+    from natscope.codec.events import kind_of
+
     shown, lost = _Showing(request), 0
     with (
         stopping.heeded(hang_up=False) as stop,
@@ -143,6 +145,8 @@ class _Showing:
 
     def one(self, one: Expectation, event: str | None = None) -> None:
         """One expectation."""
+        from natscope.codec.text.expectation import to_json
+
         moment = time.time_ns() if self._timestamp else None
         if self._json:
             told = to_json(one) | ({"event": event} if event else {})

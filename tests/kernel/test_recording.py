@@ -10,20 +10,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from kernel import stock
+from kernel import crowd, stock
+from natscope import uapi
 from natscope.codec.recording import Frame, FrameKind, read_frames
 from natscope.errors import NatscopeError
 from natscope.filter import parse
 from natscope.model.event import EventKind
+from natscope.model.flow import Flow
+from natscope.model.tuples import FlowTuple
 from natscope.sinks.recorder import Recorder, Settings
 from natscope.sinks.recordingfile import RecordingFailed
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import Namespace
-from natscope.sources.recording import Recording, older
+from natscope.sources.recording import Recording
+from natscope.sources.recordingfiles import older
 from natscope.table.flowtable import FlowTable
 
 pytestmark = pytest.mark.kernel
@@ -167,6 +172,61 @@ def test_a_loss_is_recorded_and_repaired(netns: Namespace, tmp_path: Path) -> No
     assert sum(batch.lost for batch in batches) == told.lost == recording.lost
     born = [e.flow.id for b in batches for e in b if e.kind == EventKind.NEW]
     assert sorted(map(str, born)) == sorted(str(f.id) for f in Kernel().table())
+
+
+def test_a_loss_that_silence_follows_is_repaired(
+    netns: Namespace, tmp_path: Path
+) -> None:
+    path = tmp_path / "r"
+    with Recorder(path, buffer=2 << 20) as recorder:
+        crowd.insert(_many_flows(8000))  # the buffer holds some 4000 events
+        deadline = time.monotonic() + DEADLINE_S
+        while not recorder.progress.repairs:
+            assert time.monotonic() < deadline
+            recorder.step(0.05)
+        assert recorder.progress.lost > 0
+        recorder.finish("test")
+    assert _is_the_kernels(path)
+
+
+def _many_flows(count: int) -> list[Flow]:
+    inside, outside = ip_address("10.0.0.2"), ip_address("198.51.100.53")
+    udp = uapi.IPPROTO_UDP
+    return [
+        Flow(
+            FlowTuple(inside, outside, udp, port, 53),
+            FlowTuple(outside, inside, udp, 53, port),
+            status=int(uapi.Status.CONFIRMED),
+            timeout=1000,
+        )
+        for port in range(10_000, 10_000 + count)
+    ]
+
+
+def test_a_flow_that_no_longer_matches_is_recorded_until_its_end(
+    netns: Namespace, tmp_path: Path
+) -> None:
+    path = tmp_path / "r"
+    words = "-p tcp -s {} -d 198.51.100.9 --sport 5000 --dport 443"
+    one, other = (words.format(f"10.0.0.{host}").split() for host in (2, 3))
+    with Recorder(path, filter=parse("tcp and state established")) as recorder:
+        stock.conntrack("-I", *one, "--state", "ESTABLISHED", "-t", "600")
+        stock.conntrack("-I", *other, "--state", "TIME_WAIT", "-t", "600")
+        stock.conntrack("-U", *one, "--state", "TIME_WAIT", "-t", "600")
+        _record(recorder, 2)
+        recorder.rotate()
+        stock.conntrack("-D", *other)
+        stock.conntrack("-D", *one)
+        _record(recorder, 3)
+        recorder.finish("test")
+    recording = Recording(path)
+    told = [(e.kind, str(e.flow.orig.src)) for b in recording.events() for e in b]
+    assert told == [
+        (EventKind.NEW, "10.0.0.2"),
+        (EventKind.UPDATE, "10.0.0.2"),
+        (EventKind.DESTROY, "10.0.0.2"),
+    ]
+    assert list(recording.flows()) == []
 
 
 def test_only_what_a_filter_means_is_recorded(netns: Namespace, tmp_path: Path) -> None:

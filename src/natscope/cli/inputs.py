@@ -24,6 +24,7 @@ def command_parser(name: str, about: str, epilog: str) -> argparse.ArgumentParse
         description=about,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a FILTER or a newer option is not to be guessed at
     )
 
 
@@ -172,7 +173,8 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
 
 
 def _saved(file: str, options: argparse.Namespace) -> Source:
-    from natscope.sources.recording import Recording, is_recording
+    from natscope.sources.recording import Recording
+    from natscope.sources.recordingfiles import is_recording
 
     at_ns = None
     if options.at is not None:

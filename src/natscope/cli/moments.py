@@ -36,6 +36,34 @@ def moment_ns(text: str, now_ns: int) -> int:
         raise UsageError(f"{text!r} is no time", hint=_EXAMPLES) from error
 
 
+def span_ns(text: str, now_ns: int) -> tuple[int, int]:
+    """The first and the last ns of a moment, as precise as it was typed.
+
+    14:03 is that minute, 14:03:33 that second, a date that day; a fraction, ``now``
+    and ``5m ago`` are an instant.
+
+    Raises:
+        UsageError: it is none.
+    """
+    first = moment_ns(text, now_ns)
+    return first, first + max(1, _precision_ns(text.strip())) - 1
+
+
+def _precision_ns(text: str) -> int:
+    if text == "now" or _AGO.fullmatch(text):
+        return 0
+    if epoch := _EPOCH.fullmatch(text):
+        return 0 if epoch[2] else 10**9
+    date, _, clock = text.replace(" ", "T").partition("T")
+    if not clock and ":" not in date:
+        return 86_400 * 10**9
+    whole, fraction, _ = re.split("[Z+-]", clock or date)[0].partition(".")
+    digits = len(whole.replace(":", ""))
+    if fraction or "," in whole:
+        return 0
+    return 10**9 * (3600 if digits <= 2 else 60 if digits <= 4 else 1)
+
+
 def seconds(text: str, option: str) -> float:
     """A duration: ``90``, ``30s``, ``1h30m``.
 

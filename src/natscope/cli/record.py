@@ -106,6 +106,11 @@ def run(argv: list[str]) -> int:
     """Record until told to stop."""
     options = inputs.parse(parser(), argv)
     settings = _settings(options)
+    if options.file == "-":
+        raise UsageError(
+            "a recording needs a file",
+            hint="natscope export ndjson writes events to standard output",
+        )
     until = math.inf
     if options.length is not None:
         until = time.monotonic() + moments.seconds(options.length, "--for")
@@ -127,6 +132,7 @@ def run(argv: list[str]) -> int:
         ) as recorder,
     ):
         status = _Status(recorder, quiet=options.quiet)
+        status.begin()
         try:
             reason = _record(recorder, stop, until, status)
             recorder.finish(reason)
@@ -182,6 +188,11 @@ class _Status:
         self._began = self._shown = time.monotonic()
         self._before = 0
 
+    def begin(self) -> None:
+        """What is written, once it has begun."""
+        if not self._quiet:
+            diagnostics.note(f"recording into {self._path}")
+
     def show(self) -> None:
         """Renew the line, once a second."""
         now = time.monotonic()
@@ -232,6 +243,11 @@ def _settings(options: argparse.Namespace) -> Settings:
         if value is not None and value < (name == "count"):
             raise UsageError(f"--{name} takes a number from {int(name == 'count')} up")
     size, every = options.rotate_size, options.rotate_every
+    if options.keep is not None and not (size or every):
+        raise UsageError(
+            "--keep is for files that are set aside",
+            hint="add --rotate-every 1h or --rotate-size 1G",
+        )
     again = options.dump_every
     if again != "never":
         again = moments.seconds(again, "--dump-every")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from natscope.cli import diagnostics, inputs, output
-from natscope.cli.diagnostics import ExitCode
+from natscope.cli import diagnostics, inputs, output, stopping
+from natscope.cli.diagnostics import ExitCode, UsageError
 
 EPILOG = """\
 examples:
@@ -36,27 +36,52 @@ def run(argv: list[str]) -> int:
     """Save the table."""
     options = inputs.parse(parser(), argv)
     saving = _Saving(options)
-    try:
-        _write(options, saving)
-    except KeyboardInterrupt:
-        written = "what was written is not whole"
-        if options.file != "-":
-            written = "nothing was written"
-        diagnostics.note(f"interrupted; {written}")
-        raise
+    _write(options, saving)
     diagnostics.note(saving.summary())
     return ExitCode.DONE if saving.flows else ExitCode.NOTHING
 
 
 def _write(options: argparse.Namespace, saving: _Saving) -> None:
-    if options.file == "-":
-        for piece in saving.pieces():
-            output.write(piece)
-    else:
-        from natscope.sources import journal
+    from natscope.sources import journal
 
-        # an OSError names the file: guarded() says it
-        journal.write(Path(options.file), saving.pieces())
+    path = None if options.file == "-" else Path(options.file)
+    whole = path is not None and not journal.is_stream(path)
+    try:
+        if path is None:
+            for piece in saving.pieces():
+                output.write(piece)
+        elif whole:
+            _refuse_recording(options.file)
+            # an OSError names the file: guarded() says it
+            with stopping.heeded() as stop:
+                journal.write(path, _until(stop, saving.pieces()))
+        else:
+            journal.write(path, saving.pieces())
+    except KeyboardInterrupt:
+        written = "nothing was written" if whole else "what was written is not whole"
+        diagnostics.note(f"interrupted: {written}")
+        raise
+
+
+def _refuse_recording(file: str) -> None:
+    from natscope.sources.recordingfiles import is_recording
+
+    if is_recording(file):
+        raise UsageError(
+            f"{file} is a recording, which save would overwrite",
+            hint="name another file",
+        )
+
+
+def _until(stop: stopping.Stop, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, broken off where a signal asks for the end.
+
+    So SIGTERM and SIGHUP leave no half file beside the one that is written.
+    """
+    for piece in pieces:
+        if stop:
+            raise KeyboardInterrupt
+        yield piece
 
 
 class _Saving:

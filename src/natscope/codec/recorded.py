@@ -45,6 +45,8 @@ class Header:
         timeouts: as Evidence has them.
         addresses: the box's own, each with its prefix length, as text.
         dumps: whether the table stands in the file too.
+        continues_ns: start_ns of the file that this one continues without a gap;
+            0 is none.
     """
 
     start_ns: int = 0
@@ -60,6 +62,7 @@ class Header:
     timeouts: Mapping[str, int] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     dumps: bool = True
+    continues_ns: int = 0
 
     def evidence(self, now_ns: int | None) -> Evidence:
         """The box as it was when the file was begun, at a moment.
@@ -199,7 +202,7 @@ _TEXT = ("natscope", "hostname", "kernel", "boot_id", "filter", "byteorder", "cl
 _TYPES = {
     **dict.fromkeys(_TEXT, "text"),
     **dict.fromkeys(("sysctls", "timeouts"), "numbers"),
-    "start_ns": "number",
+    **dict.fromkeys(("start_ns", "continues_ns"), "number"),
     "netns": "text or null",
     "addresses": "texts",
     "dumps": "true or false",

@@ -9,17 +9,26 @@ import numpy as np
 
 from natscope.codec.events import EventDecoder
 from natscope.codec.vector import Decoder, message_starts
+from natscope.model.event import EventKind
 from natscope.model.evidence import Evidence
 from natscope.sources.subscription import SLOT
+from natscope.table.live import flow_keys
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from natscope.filter import Filter
     from natscope.sources.receiver import Datagrams
     from natscope.sources.subscription import Received
+    from natscope.table.events import Events
+    from natscope.table.flowtable import FlowTable
 
 
 class Chosen:
     """Takes messages out of buffers, decoding them only to ask a filter.
+
+    A flow that matched once is kept until its end: what it tells when it no longer
+    matches (another state, mark, label) is how a reader knows that it changed.
 
     Args:
         filter: which flows; None is all.
@@ -31,6 +40,17 @@ class Chosen:
         self._evidence = evidence
         self._events = EventDecoder()
         self._entries = Decoder()
+        self._followed: set[int] = set()
+        self._unseen: set[int] = set()
+
+    def begin_dump(self) -> None:
+        """A dump of the whole table follows."""
+        self._unseen = self._followed.copy()
+
+    def end_dump(self) -> None:
+        """The dump was whole: what it did not show has ended in silence."""
+        self._followed -= self._unseen
+        self._unseen = set()
 
     def events(self, received: Received) -> list[memoryview]:
         """The event messages to keep, each padded to a multiple of four.
@@ -48,7 +68,7 @@ class Chosen:
             )
             # were there one that is no event, rows and messages would not pair
             if len(told) == len(whole):
-                keep = self._filter.mask(told.flows, self._evidence)
+                keep = self._kept_events(self._filter, told)
                 return _messages(buffer, np.array(whole, np.intp)[keep].tolist())
         pairs = zip(starts, lengths, strict=True)
         return [buffer[at : at + (length + 3 & ~3)] for at, length in pairs]
@@ -85,8 +105,35 @@ class Chosen:
         self, wanted: Filter, buffer: memoryview, starts: list[int]
     ) -> list[memoryview]:
         flows = self._entries.decode_at(buffer, np.array(starts, np.intp))
-        keep = wanted.mask(flows, self._evidence)
+        keep = self._kept_entries(wanted, flows)
         return _messages(buffer, np.array(starts, np.intp)[keep].tolist())
+
+    def _kept_events(self, wanted: Filter, events: Events) -> list[int]:
+        """The rows of events that match, and of those of flows that did."""
+        matches = wanted.mask(events.flows, self._evidence).tolist()
+        keys = flow_keys(events.flows).tolist()
+        ends = (events.kinds == EventKind.DESTROY).tolist()
+        kept: list[int] = []
+        for row, key in enumerate(keys):
+            if not (matches[row] or key in self._followed):
+                continue
+            kept.append(row)
+            self._unseen.discard(key)
+            if ends[row]:
+                self._followed.discard(key)
+            else:
+                self._followed.add(key)
+        return kept
+
+    def _kept_entries(self, wanted: Filter, flows: FlowTable) -> NDArray[np.bool_]:
+        """Which entries match, or are of flows that did."""
+        keys = flow_keys(flows).tolist()
+        followed = np.array([key in self._followed for key in keys], np.bool_)
+        keep = wanted.mask(flows, self._evidence) | followed
+        shown = {key for key, kept in zip(keys, keep.tolist(), strict=True) if kept}
+        self._followed |= shown
+        self._unseen -= shown
+        return keep
 
 
 def _messages(buffer: memoryview, starts: list[int]) -> list[memoryview]:

@@ -14,13 +14,16 @@ _SYSCTLS = ("events", "timestamp", "acct")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def header_now(kernel: Kernel, filter: str, *, dumps: bool) -> Header:
+def header_now(
+    kernel: Kernel, filter: str, *, dumps: bool, continues_ns: int = 0
+) -> Header:
     """The header of a file that is begun now.
 
     Args:
         kernel: the box.
         filter: which flows, in the normal form of a filter; empty is all.
         dumps: whether the table stands in the file too.
+        continues_ns: see Header.
 
     Raises:
         KernelError: the box does not tell its addresses.
@@ -39,6 +42,7 @@ def header_now(kernel: Kernel, filter: str, *, dumps: bool) -> Header:
         timeouts=evidence.timeouts,
         addresses=tuple(str(address) for address in evidence.addresses),
         dumps=dumps,
+        continues_ns=continues_ns,
     )
 
 

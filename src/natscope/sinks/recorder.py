@@ -190,6 +190,8 @@ class Recorder:
                 if not self._hurried:
                     time.sleep(PACE_S)
                 self._take(self._events.receive())
+            else:
+                self._hurried = self._pressed = False
             self._do_what_is_due(time.monotonic())
 
     def rotate(self) -> None:
@@ -203,9 +205,7 @@ class Recorder:
             begun_ns = self._current.header.start_ns
             self._close(ROTATED)
             set_aside(self.path, begun_ns)
-            if self._settings.keep is not None:
-                forget_oldest(self.path, self._settings.keep)
-            self._begin()
+            self._begin(continues_ns=begun_ns)
 
     def finish(self, reason: str) -> None:
         """Record what is waiting, say why the recording ends, and close it.
@@ -243,10 +243,16 @@ class Recorder:
         if old or (size is not None and file.size >= max(size, 2 * self._dumped)):
             self.rotate()
 
-    def _begin(self) -> None:
+    def _begin(self, continues_ns: int = 0) -> None:
         """Begin the file: a header, and the table as it is now."""
         settings = self._settings
-        header = header_now(self._kernel, self._filter, dumps=settings.dumps)
+        if settings.keep is not None:
+            forget_oldest(self.path, settings.keep)
+        header = header_now(
+            *(self._kernel, self._filter),
+            dumps=settings.dumps,
+            continues_ns=continues_ns,
+        )
         self._file = FrameFile(self.path, header, sync_s=settings.sync_s)
         self.progress.files += 1
         self.progress.bytes += self._file.size
@@ -293,6 +299,7 @@ class Recorder:
         self._flush()
         self._write(FrameKind.DUMP_BEGIN, time_ns=time.time_ns())
         before = self._current.totals.flows
+        self._chosen.begin_dump()
         with self._kernel.socket() as sock:
             asked = encode.dump_request(KernelFilter(), seq=sock.next_seq())
             with contextlib.closing(sock.dump(asked, DUMP)) as buffers:
@@ -304,6 +311,7 @@ class Recorder:
                     self._drain()
         self._drain()
         self._flush()
+        self._chosen.end_dump()
         flows = self._current.totals.flows - before
         self._write(FrameKind.DUMP_END, time_ns=time.time_ns(), count=flows)
         # a dump takes time that a box which loses events has not

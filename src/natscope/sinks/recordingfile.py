@@ -15,7 +15,7 @@ from types import TracebackType
 
 from natscope.codec.recording import FRAME, FRAME_SIZE, MAGIC
 from natscope.errors import NatscopeError
-from natscope.sources.recording import older
+from natscope.sources.recordingfiles import is_being_written, older
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -48,7 +48,8 @@ class RecordingFile:
         self._thread = ThreadPoolExecutor(1, "natscope-sync")
         self._fd = os.open(path, flags, 0o600)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # a reader may be asking whether the file is being written
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
             if sync_s is not None:
                 sync_directory(path.parent)
         except BaseException:
@@ -163,22 +164,6 @@ def set_aside(path: Path, begun_ns: int) -> Path:
         chosen = path.with_name(f"{path.name}.{stamp}.{number}")
     path.rename(chosen)
     return chosen
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether a RecordingFile holds the file open, in any process.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def forget_oldest(path: Path, keep: int) -> list[Path]:

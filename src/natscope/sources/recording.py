@@ -6,7 +6,6 @@ The table is the last dump before that moment and the events since, joined as
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from natscope.codec.recorded import ROTATED, Header
-from natscope.codec.recording import MAGIC, Frame, FrameKind, read_frames
+from natscope.codec.recorded import ROTATED, Header, decode_header
+from natscope.codec.recording import Frame, FrameKind, read_frames
 from natscope.errors import NatscopeError
+from natscope.model.event import EventKind
 from natscope.sources.base import Pieces, understood
+from natscope.sources.recordingfiles import blocks, is_being_written, older
 from natscope.sources.replay import Replay, when
 from natscope.table.flowtable import FlowTable
 
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
 
 KEPT_PROBLEMS = 100
 """Problems kept in full; beyond them only their number is."""
-_BLOCK = 1 << 18
 _CHUNK = 1 << 14
 _LATE_NS = 120 * 10**9
 """So long after its end a flow's DESTROY may come: garbage collection takes up to
 47 s for a large table."""
+_TORN_NS = 10**9
+"""So long after the last frame of a recorder that was killed there may have been no
+event: one that waits for company is written after 0.25 s."""
 _RECENT_NS = 10**9
 """A dump so long before the moment is of the moment."""
-_OLDER = re.compile(r"\.\d{8}T\d{6}Z(?:\.\d+)?")
 _STALE = (
     *("timeout", "use", "delta_time"),
     *("orig_packets", "orig_bytes", "reply_packets", "reply_bytes"),
@@ -52,10 +54,12 @@ class Recording(Pieces):
         paths: of the file that is written now or was last, or of several that
             follow each other; a file set aside may be named alone.
         at_ns: the moment of the table, ns since 1970; None is the end.
+        until_ns: with ``at_ns``, the table is of all flows there were between the
+            two; those that ended have a ``stop_ns``.
 
     After reading, ``header`` is that of the last file read, ``problems`` what is
-    damaged, ``problem_count`` how much, ``lost`` how many events the recorder
-    could not receive.
+    damaged, ``problem_count`` how much, ``lost`` how many events are missing: not
+    received by the recorder, or in frames that are damaged.
 
     Raises:
         NatscopeError: there is no such file.
@@ -66,11 +70,13 @@ class Recording(Pieces):
         paths: str | Path | Sequence[str | Path],
         *,
         at_ns: int | None = None,
+        until_ns: int | None = None,
     ) -> None:
         several = [paths] if isinstance(paths, str | Path) else paths
         given = [Path(path) for path in several]
         self.name = ", ".join(map(str, given))
         self.at_ns = at_ns
+        self.until_ns = at_ns if until_ns is None else until_ns
         self.header: Header | None = None
         self.problems: list[NatscopeError] = []
         self.problem_count = 0
@@ -78,6 +84,7 @@ class Recording(Pieces):
         self._given = given
         self._now_ns = self._dumped_ns = self._silent = 0
         self._table: FlowTable | None = None
+        self._outside: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -90,14 +97,21 @@ class Recording(Pieces):
     @property
     def lacks(self) -> tuple[str, ...]:
         """What the table does not tell, in words."""
-        told = ("timeouts, bytes and packets of open flows",)
+        told = ("timeouts, bytes and packets of open flows", *self._outside)
         if not self._silent:
             return told
-        return (
-            *told,
-            f"whether {self._silent} that send no events ended after "
-            f"{_words(self._dumped_ns)}",
-        )
+        since = f" after {_words(self._dumped_ns)}" if self._dumped_ns else ""
+        return (*told, f"whether {self._silent} that send no events ended{since}")
+
+    @property
+    def now_ns(self) -> int:
+        """The moment of the table, ns since 1970; its end without another.
+
+        Raises:
+            NatscopeError: as ``chunks``.
+        """
+        self._whole()
+        return self._now_ns
 
     @property
     def format(self) -> str:
@@ -170,52 +184,94 @@ class Recording(Pieces):
     def _whole(self) -> FlowTable:
         """The table at the moment asked for, made once."""
         if self._table is None:
-            replay = Replay(self._problem, until_ns=self.at_ns)
-            path = self._file_of_the_moment()
-            for _ in self._played(replay, [path], self.at_ns):
-                pass
-            self._check_end(replay)
-            self._now_ns = self.at_ns or replay.last_ns
+            replay = Replay(self._problem, until_ns=self.until_ns)
+            files = self._files_of_the_moment()
+            ended: list[FlowTable] = []
+            for batch in self._played(replay, files, self.until_ns):
+                if self.at_ns is not None and self.at_ns != self.until_ns:
+                    ended += [_ended(batch, self.at_ns)]
+            self._check_end(replay, files)
+            self._now_ns = self.until_ns or replay.last_ns
+            if self.at_ns is not None and self.at_ns < self._now_ns:
+                self._now_ns = min(self._now_ns, max(replay.last_ns, self.at_ns))
             self._dumped_ns = replay.dumped_ns
             recent = self._now_ns < replay.dumped_ns + _RECENT_NS
             self._silent = 0 if recent else replay.silent
-            self._table = replay.table().without(*_STALE)
+            self._table = FlowTable.concat([*ended, replay.table().without(*_STALE)])
         return self._table
 
-    def _file_of_the_moment(self) -> Path:
+    def _files_of_the_moment(self) -> list[Path]:
+        """The file that has the moment, and those that begin before its end."""
         files = self.files
-        if self.at_ns is None:
-            return files[-1]
-        begun = [path for path in files if self._begun_ns(path) <= self.at_ns]
-        if not begun:
-            start = _words(self._begun_ns(files[0]))
+        if self.at_ns is None or self.until_ns is None:
+            return files[-1:]
+        begun = {path: self._begun_ns(path) for path in files}
+        files = [path for path in files if begun[path] <= self.until_ns]
+        if not files:
+            start = min(begun, key=lambda path: begun[path])
             raise NatscopeError(
-                f"{files[0]} begins at {start}: it tells nothing of "
+                f"{start} begins at {_words(begun[start])}: it tells nothing of "
                 f"{_words(self.at_ns)}"
             )
-        return begun[-1]
+        earlier = [path for path in files if begun[path] <= self.at_ns]
+        files = [*earlier[-1:], *files[len(earlier) :]]
+        if earlier and len(files) > 1 and not self._reaches(files[0], self.at_ns):
+            files = files[1:]
+        if begun[files[0]] > self.at_ns:
+            self._outside += (f"anything before {_words(begun[files[0]])}",)
+        return files
 
-    def _check_end(self, replay: Replay) -> None:
+    def _reaches(self, path: Path, time_ns: int) -> bool:
+        """Whether a file was still being written at a moment."""
+        if self._continues(path):
+            return True
+        frames = (one for one in read_frames(blocks(path)) if isinstance(one, Frame))
+        return any(frame.time_ns + _TORN_NS >= time_ns for frame in frames)
+
+    def _continues(self, path: Path) -> bool:
+        """Whether the file after this one goes on where it ends."""
+        files = self.files
+        following = files[files.index(path) + 1 :]
+        if not following:
+            return False
+        first = self._first_frame(following[0])
+        if first.kind != FrameKind.HEADER:
+            return False
+        return decode_header(first.payload).continues_ns == self._begun_ns(path)
+
+    def _check_end(self, replay: Replay, files: list[Path]) -> None:
         """Refuse to tell of a moment after the recording was over."""
-        if self.at_ns is None or replay.ended in (None, ROTATED):
+        if self.at_ns is None or self.until_ns is None or replay.passed:
             return
-        if replay.last_ns < self.at_ns:
+        last, path = replay.last_ns, files[-1]
+        known = last + _TORN_NS if replay.ended is None else last
+        if known >= self.until_ns:
+            return
+        if replay.ended is None and is_being_written(path):
+            return
+        if replay.ended == ROTATED and self._continues(path):
+            return
+        if known < self.at_ns:
             raise NatscopeError(
-                f"{self.name} ends at {_words(replay.last_ns)}: it tells nothing of "
+                f"{path} ends at {_words(last)}: it tells nothing of "
                 f"{_words(self.at_ns)}"
             )
+        self._outside += (f"anything after {_words(last)}",)
 
     def _begun_ns(self, path: Path) -> int:
         """The time of its first whole frame."""
-        for found in read_frames(_blocks(path)):
+        return self._first_frame(path).time_ns
+
+    def _first_frame(self, path: Path) -> Frame:
+        for found in read_frames(blocks(path)):
             if isinstance(found, Frame):
-                return found.time_ns
+                return found
         raise _no_recording(path)
 
     def _frames(self, path: Path, damaged: Callable[[], None]) -> Iterator[Frame]:
         """The frames of a file; damage is noted, and told before what follows it."""
         expected: int | None = None
-        for found in read_frames(_blocks(path)):
+        for found in read_frames(blocks(path)):
             if not isinstance(found, Frame):
                 self._problem(NatscopeError(f"{path}: {found}"))
                 damaged()
@@ -240,44 +296,6 @@ class Recording(Pieces):
             self.problems.append(error)
 
 
-def is_recording(path: str | Path) -> bool:
-    """Whether a file begins as a recording does; false if it cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
-        return False
-
-
-def older(path: Path) -> list[Path]:
-    """The files set aside from a recording, the earliest first."""
-    found = [
-        one
-        for one in path.parent.glob(f"{_literal(path.name)}.*")
-        if _OLDER.fullmatch(one.name.removeprefix(path.name))
-    ]
-    return sorted(found, key=_stamp)
-
-
-def _stamp(path: Path) -> tuple[str, int]:
-    """When it was begun, and its number among those of the same second."""
-    name, _, number = path.name.rpartition("Z")
-    return name, int(number.removeprefix(".") or 0)
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                yield block
-    except OSError as error:
-        raise NatscopeError(f"{path}: {error.strerror or error}") from error
-
-
 def _no_recording(path: Path) -> NatscopeError:
     return NatscopeError(
         f"{path} is no recording: no whole frame is in it",
@@ -295,6 +313,14 @@ def _within(
     if until_ns is not None:
         keep &= times <= np.uint64(max(0, until_ns))
     return keep
+
+
+def _ended(batch: Events, since_ns: int) -> FlowTable:
+    """The flows that ended from a moment on, with when they did."""
+    times = when(batch)
+    gone = (batch.kinds == EventKind.DESTROY) & (times >= np.uint64(since_ns))
+    flows = batch.flows.mask(gone).without("timeout", "event_ns")
+    return flows.with_column("stop_ns", times[gone])
 
 
 def _words(time_ns: int) -> str:

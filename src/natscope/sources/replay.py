@@ -9,27 +9,30 @@ from numpy.typing import NDArray
 
 from natscope.codec.recorded import Header, PayloadDecoder, decode_header, decode_totals
 from natscope.codec.recording import Frame, FrameKind
-from natscope.errors import DecodeError
+from natscope.errors import DecodeError, NatscopeError
 from natscope.model.event import EventKind
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
-from natscope.table.live import LiveRows
+from natscope.table.live import LiveRows, flow_keys
 
 
 class Replay:
     """Follows a recording frame by frame.
 
     Args:
-        problem: told of frames that cannot be decoded, and left out.
+        problem: told of frames that cannot be decoded, and left out, and of a
+            table that is not there as a whole.
         until_ns: nothing that happened later is applied; ns since 1970.
 
-    ``header`` is the last that was read, ``lost`` how many events the recorder
-    could not receive, ``last_ns`` the time of the last frame that counted,
-    ``dumped_ns`` that of the last whole dump, ``ended`` the reason an END frame gave.
+    ``header`` is the last that was read, ``lost`` how many events are missing: the
+    recorder could not receive them, or their frames are damaged; ``last_ns`` the
+    time of the last frame that counted, ``dumped_ns`` that of the last whole dump,
+    0 without one, ``ended`` the reason an END frame gave, ``passed`` whether it went
+    on after ``until_ns``.
     """
 
     def __init__(
-        self, problem: Callable[[DecodeError], None], *, until_ns: int | None = None
+        self, problem: Callable[[NatscopeError], None], *, until_ns: int | None = None
     ) -> None:
         self._problem = problem
         self._until_ns = until_ns
@@ -37,11 +40,13 @@ class Replay:
         self._rows = LiveRows()
         self._dump: _Dump | None = None
         self._dumped = False
+        self._events = 0
         self.header = Header()
         self.lost = 0
         self.last_ns = 0
         self.dumped_ns = 0
         self.ended: str | None = None
+        self.passed = False
 
     def table(self) -> FlowTable:
         """The entries as they are known to be now."""
@@ -55,6 +60,7 @@ class Replay:
     def feed(self, frame: Frame) -> Iterator[Events]:
         """Play one frame; what it tells, with all that is known of the flows."""
         late = self._until_ns is not None and frame.time_ns > self._until_ns
+        self.passed |= late
         if not late:
             self.last_ns = max(self.last_ns, frame.time_ns)
         try:
@@ -62,6 +68,7 @@ class Replay:
                 case FrameKind.HEADER:
                     yield from self.end()
                     self.header, self.ended = decode_header(frame.payload), None
+                    self._events = 0
                 case FrameKind.DUMP_BEGIN:
                     yield from self.end()
                     if not late or not self._dumped:
@@ -71,14 +78,19 @@ class Replay:
                 case FrameKind.DUMP_END if self._dump is not None:
                     yield from self._take_dump(self._dump, frame)
                 case FrameKind.EVENTS:
-                    for batch in self._decoder.events(frame):
+                    batches = self._decoder.events(frame)
+                    self._events += frame.count
+                    for batch in batches:
                         yield from self._take(batch)
                 case FrameKind.LOSS:
-                    self.lost += frame.lost
-                    yield Events.none(received_ns=frame.time_ns, lost=frame.lost)
+                    yield self._loss(frame.lost, frame.time_ns)
                 case FrameKind.END if not late:
                     yield from self.end()
-                    self.ended = decode_totals(frame.payload).reason
+                    totals = decode_totals(frame.payload)
+                    self.ended = totals.reason
+                    if totals.events > self._events:
+                        missing = totals.events - self._events
+                        yield self._loss(missing, frame.time_ns)
         except DecodeError as error:
             self.damaged()
             self._problem(
@@ -96,6 +108,10 @@ class Replay:
             self._dump.whole = False
             yield from self._take_dump(self._dump, None)
 
+    def _loss(self, lost: int, time_ns: int) -> Events:
+        self.lost += lost
+        return Events.none(received_ns=time_ns, lost=lost)
+
     def _take(self, batch: Events) -> Iterator[Events]:
         if self._until_ns is not None:
             batch = batch.mask(when(batch) <= np.uint64(self._until_ns))
@@ -110,16 +126,32 @@ class Replay:
         table = FlowTable.concat(dump.flows)
         now_ns = self.last_ns if end is None else end.time_ns
         whole = dump.whole and end is not None and end.count == len(table)
+        meanwhile = _joined(dump.meanwhile, now_ns)
         if whole:
             self.dumped_ns = now_ns
-        if not self._dumped or not whole:
-            # only a whole dump proves that what it lacks is gone
+        elif not self.dumped_ns:
+            self._problem(
+                NatscopeError(
+                    f"the table was not read to its end, only {len(table)} of its "
+                    "flows are there"
+                )
+            )
+        if not self._dumped:
+            # a flow born while the dump was made is listed, and told as well
             self._dumped = True
-            self._rows.put(table)
-            for batch in dump.meanwhile:
-                yield self._rows.apply(batch)
+            told = self._rows.repair(table, meanwhile)[1]
+            if len(told):
+                yield told
             return
-        repair, told = self._rows.repair(table, _joined(dump.meanwhile, now_ns))
+        if not whole:
+            # only a whole dump proves that what it lacks is gone
+            born = flow_keys(meanwhile.flows)[meanwhile.kinds == EventKind.NEW]
+            self._rows.put(table.mask(~np.isin(flow_keys(table), born)))
+            told = self._rows.apply(meanwhile)
+            if len(told):
+                yield told
+            return
+        repair, told = self._rows.repair(table, meanwhile)
         yield from _repaired(repair.born, EventKind.NEW, now_ns)
         yield from _repaired(repair.changed, EventKind.UPDATE, now_ns)
         if len(told):

@@ -38,6 +38,8 @@ class Answer:
     flows: list[Flow] = field(default_factory=list)
     outside: list[Endpoint] = field(default_factory=list)
     since_ns: int | None = None
+    until_ns: int | None = None
+    """When the last of the flows ended; None if one has not, or nobody knows."""
     about: Host = field(default_factory=Host)
 
     def total(self, column: str) -> int | None:
@@ -74,6 +76,11 @@ def answers(pieces: Iterable[tuple[Iterable[Flow], Evidence]]) -> list[Answer]:
         born = _since(flow, evidence)
         if born is not None:
             answer.since_ns = min(born, answer.since_ns or born)
+    for answer in found.values():
+        ends_ns = [flow.stop_ns for flow in answer.flows]
+        known = [end_ns for end_ns in ends_ns if end_ns is not None]
+        if len(known) == len(ends_ns):
+            answer.until_ns = max(known)
     return sorted(found.values(), key=lambda a: (a.since_ns is None, a.since_ns or 0))
 
 
@@ -102,9 +109,10 @@ def sentences(answer: Answer) -> list[str]:
         )
         more = len(answer.outside) - OUTSIDE_SHOWN
         lines.append(f"  outside  {shown}" + (f" and {more} more" if more > 0 else ""))
-    if answer.since_ns is not None:
-        moment = datetime.fromtimestamp(answer.since_ns // 10**9, UTC)
-        lines.append(f"  since    {moment:%Y-%m-%d %H:%M:%S} UTC")
+    for word, time_ns in (("since", answer.since_ns), ("until", answer.until_ns)):
+        if time_ns is not None:
+            moment = datetime.fromtimestamp(time_ns // 10**9, UTC)
+            lines.append(f"  {word}    {moment:%Y-%m-%d %H:%M:%S} UTC")
     sent, received = answer.total("orig_bytes"), answer.total("reply_bytes")
     if sent is not None and received is not None:
         lines.append(f"  sent     {sent} B, received {received} B")
@@ -122,6 +130,7 @@ def record(answer: Answer) -> dict[str, Any]:
         "outside": [_object(end, answer.proto) for end in answer.outside],
         "flows": len(answer.flows),
         "since_ns": answer.since_ns,
+        "until_ns": answer.until_ns,
         "mac": answer.about.mac,
         "name": answer.about.name,
         "orig_bytes": answer.total("orig_bytes"),

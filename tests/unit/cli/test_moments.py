@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from natscope.cli.diagnostics import UsageError
-from natscope.cli.moments import moment_ns, seconds, size_bytes
+from natscope.cli.moments import moment_ns, seconds, size_bytes, span_ns
 
 NOW = 1_795_264_200 * 10**9  # 2026-11-21 12:30:00 UTC
 S = 10**9
@@ -67,6 +67,30 @@ def test_a_moment_is_understood(case: Case) -> None:
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         moment_ns(text, NOW)
+
+
+SPANS = [
+    Case("13:30", 60 * S),
+    Case("9:00", 60 * S),
+    Case("13:29:59", S),
+    Case("13:29:59.5", 1),
+    Case("2026-11-21 13:30", 60 * S),
+    Case("2026-11-21T12:30:00Z", S),
+    Case("2026-11-21T13:30+01:00", 60 * S),
+    Case("2026-11-21T13", 3600 * S),
+    Case("2026-11-21", 86_400 * S),
+    Case("1795264200", S),
+    Case("1795264200.25", 1),
+    Case("now", 1),
+    Case("5m ago", 1),
+]
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize("case", SPANS, ids=lambda case: case.id)
+def test_a_moment_is_as_long_as_it_was_typed(case: Case) -> None:
+    first, last = span_ns(case.id, NOW)
+    assert (first, last - first + 1) == (moment_ns(case.id, NOW), case.wanted)
 
 
 SIZES = [

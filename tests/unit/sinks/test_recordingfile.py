@@ -13,10 +13,9 @@ import pytest
 from natscope.sinks.recordingfile import (
     RecordingFile,
     forget_oldest,
-    is_being_written,
     set_aside,
 )
-from natscope.sources.recording import older
+from natscope.sources.recordingfiles import is_being_written, older
 
 NOON = 1_795_262_400 * 10**9  # 2026-11-21 12:00:00 UTC
 

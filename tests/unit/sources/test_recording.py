@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import fcntl
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from natscope.errors import NatscopeError
 from natscope.model.event import EventKind
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.sources.recording import Recording, is_recording
+from natscope.sources.recording import Recording
+from natscope.sources.recordingfiles import is_recording
 
 S = 10**9
 START = 1_795_262_400 * S
@@ -83,8 +85,8 @@ class Tape:
         # frames are closed a little after what is in them
         self.frame(FrameKind.EVENTS, at + 0.2, payload, count=1)
 
-    def end(self, at: float, reason: str = "SIGTERM") -> None:
-        self.frame(FrameKind.END, at, encode_totals(Totals(reason, 0, 0, 0)))
+    def end(self, at: float, reason: str = "SIGTERM", events: int = 0) -> None:
+        self.frame(FrameKind.END, at, encode_totals(Totals(reason, events, 0, 0)))
 
     def save(self, path: Path) -> Path:
         path.write_bytes(b"".join(self.frames))
@@ -240,7 +242,7 @@ def test_the_file_of_the_moment_is_chosen_among_those_set_aside(tmp_path: Path) 
     first.frames.pop()
     first.end(40, ROTATED)
     first.save(tmp_path / "r.20261121T120000Z")
-    second = Tape(begun=40)
+    second = Tape(begun=40, continues_ns=_ns(0))
     second.dump(41, 2, 7)
     second.event(50, EventKind.NEW, _flow(8))
     path = second.save(tmp_path / "r")
@@ -263,6 +265,122 @@ def test_a_moment_outside_is_refused(tmp_path: Path, at: float, words: str) -> N
     recording = Recording(_hour().save(tmp_path / "r"), at_ns=_ns(at))
     with pytest.raises(NatscopeError, match=words):
         recording.table()
+
+
+def test_after_a_recorder_was_killed_nothing_is_known(tmp_path: Path) -> None:
+    tape = _hour()
+    tape.frames.pop()
+    file = tape.save(tmp_path / "r")
+    assert _hosts(Recording(file, at_ns=_ns(30.5))) == [2]
+    with pytest.raises(NatscopeError, match="ends at"):
+        Recording(file, at_ns=_ns(33)).table()
+    with file.open("rb") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        assert _hosts(Recording(file, at_ns=_ns(33))) == [2]
+    later = Tape(begun=50)
+    later.dump(51, 7)
+    file.rename(tmp_path / "r.20261121T120000Z")
+    later.save(file)
+    with pytest.raises(NatscopeError, match="ends at"):
+        Recording(file, at_ns=_ns(33)).table()
+
+
+@pytest.mark.parametrize("continues", [False, True])
+def test_a_file_set_aside_is_trusted_until_the_one_that_continues_it(
+    tmp_path: Path, continues: bool
+) -> None:
+    first = _hour()
+    first.frames.pop()
+    first.end(40, ROTATED)
+    first.save(tmp_path / "r.20261121T120000Z")
+    second = Tape(begun=60, continues_ns=_ns(0) if continues else 0)
+    second.dump(61, 7)
+    recording = Recording(second.save(tmp_path / "r"), at_ns=_ns(50))
+    if continues:
+        assert _hosts(recording) == [2]
+    else:
+        with pytest.raises(NatscopeError, match="ends at"):
+            recording.table()
+
+
+def test_a_first_dump_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.dump(1, 1, 2)
+    tape.frames.pop()
+    recording = Recording(tape.save(tmp_path / "r"))
+    assert _hosts(recording) == [1, 2]
+    (problem,) = recording.problems
+    assert "not read to its end" in str(problem)
+    assert recording.lacks[1:] == ("whether 2 that send no events ended",)
+
+
+def test_flows_born_while_the_first_dump_is_made_are_told(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.frame(FrameKind.DUMP_BEGIN, 1)
+    tape.event(1.1, EventKind.NEW, _flow(2))
+    for number in (1, 2):
+        tape.frame(FrameKind.DUMP, 1.5, _message(EventKind.UPDATE, _flow(number)))
+    tape.frame(FrameKind.DUMP_END, 1.6, count=2)
+    recording = Recording(tape.save(tmp_path / "r"))
+    told = [(event.kind, event.flow.id) for b in recording.events() for event in b]
+    assert told == [(EventKind.NEW, 2)]
+    assert _hosts(recording) == [1, 2]
+
+
+def test_events_in_a_frame_that_is_damaged_count_as_lost(tmp_path: Path) -> None:
+    tape = _hour()
+    tape.frames.pop()
+    tape.end(40, events=3)
+    tape.frames[5] = bytes(len(tape.frames[5]))
+    recording = Recording(tape.save(tmp_path / "r"))
+    assert sum(batch.lost for batch in recording.events()) == 1
+    assert recording.lost == 1
+
+
+@dataclass(frozen=True)
+class Span:
+    id: str
+    since: float
+    until: float
+    there: list[int]
+    outside: int = 0
+
+
+SPANS = [
+    Span("within a flow", 11, 12, [1, 2, 3]),
+    Span("around a flow", 9, 21, [1, 2, 3]),
+    Span("from its end on", 20, 25, [1, 2, 3]),
+    Span("after it", 20.5, 25, [1, 2]),
+    Span("from before the recording", -5, 5, [1, 2], outside=1),
+    Span("beyond its end", 25, 60, [1, 2], outside=1),
+]
+
+
+@pytest.mark.parametrize("case", SPANS, ids=lambda case: case.id)
+def test_the_flows_of_a_span_are_all_there_were_in_it(
+    tmp_path: Path, case: Span
+) -> None:
+    file = _hour().save(tmp_path / "r")
+    recording = Recording(file, at_ns=_ns(case.since), until_ns=_ns(case.until))
+    assert _hosts(recording) == case.there
+    ends = {flow.id: flow.stop_ns for flow in recording.flows()}
+    known = {1: _ns(30), 3: _ns(20)}
+    assert ends == {
+        n: known[n] if n in known and known[n] <= _ns(case.until) else None
+        for n in case.there
+    }
+    assert sum("anything" in word for word in recording.lacks) == case.outside
+
+
+def test_a_span_over_a_gap_begins_where_something_is_known(tmp_path: Path) -> None:
+    first = _hour()
+    first.save(tmp_path / "r.20261121T120000Z")
+    second = Tape(begun=50)
+    second.dump(51, 7)
+    path = second.save(tmp_path / "r")
+    whole = Recording(path, at_ns=_ns(35), until_ns=_ns(51))
+    late = Recording(path, at_ns=_ns(45), until_ns=_ns(51))
+    assert (_hosts(whole), _hosts(late)) == ([2, 7], [7])
 
 
 def test_flows_that_may_have_ended_in_silence_are_counted(tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ def test_flows_of_one_host_through_one_port_are_one_answer() -> None:
     assert record(answer)["orig_bytes"] == 2_000
 
 
+def test_the_end_is_told_where_all_flows_have_ended() -> None:
+    ended = replace(WEB, stop_ns=1_900 * 10**9)
+    (gone,) = answers([([ended], BOX)])
+    (open_still,) = answers([([ended, WEB], BOX)])
+    assert (gone.until_ns, open_still.until_ns) == (1_900 * 10**9, None)
+    assert "  until    1970-01-01 00:31:40 UTC" in sentences(gone)
+
+
 def test_what_the_box_knows_of_a_host_is_said() -> None:
     (answer,) = answers([([WEB], BOX)])
     name_hosts([answer], {answer.host.address: Host("02:00:00:00:00:02", "laptop")})

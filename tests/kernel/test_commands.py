@@ -214,7 +214,7 @@ def test_proc_gives_what_netlink_gives(flows: Namespace) -> None:
         (("list", "--netns", "nowhere"), 3, "nowhere"),
         (("list", "/nonexistent/file.txt"), 2, "file.txt"),
         (("list", "--read", "/nonexistent/file.txt"), 3, "file.txt"),
-        (("help", "nothing"), 2, "topics"),
+        (("help", "nothing"), 2, "one of: filter"),
         (("list", "nosuch.txt"), 2, "no such file"),
         (("list", "--columns", ","), 2, "no column"),
         (("list", "--netns", ""), 2, "--netns"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kernel import crowd
 from kernel.ordinary import run_as_nobody
+from kernel.test_watch import watching
 from natscope.actions import plan
 from natscope.errors import NamespaceError
 from natscope.model.event import EventKind
@@ -17,6 +19,7 @@ from natscope.sources import box
 from natscope.sources.events import EventStream
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import Namespace, new_namespace
+from natscope.sources.sharing import DIRECTORY
 from natscope.sources.sysctls import ALWAYS, AUTOMATIC, EVENTS, OFF, ensured_events
 
 pytestmark = pytest.mark.kernel
@@ -52,6 +55,33 @@ def test_what_somebody_else_set_meanwhile_stays(netns: Namespace) -> None:
     with ensured_events():
         set_events(AUTOMATIC)
     assert box.read_sysctl(EVENTS) == AUTOMATIC
+
+
+def test_the_last_one_that_wants_it_puts_back_what_the_first_one_found(
+    netns: Namespace,
+) -> None:
+    set_events(AUTOMATIC)
+    with (
+        watching("--ensure-events") as first,
+        watching("--ensure-events") as second,
+    ):
+        assert first.end()[0] == 0
+        assert box.read_sysctl(EVENTS) == ALWAYS
+        assert second.end()[0] == 0
+    assert box.read_sysctl(EVENTS) == AUTOMATIC
+    inode = Path("/proc/thread-self/ns/net").stat().st_ino
+    assert not (DIRECTORY / f"events-{inode}").exists()
+
+
+def test_who_was_killed_does_not_keep_the_last_one_from_putting_it_back(
+    netns: Namespace,
+) -> None:
+    set_events(OFF)
+    with watching("--ensure-events") as first, ensured_events() as found:
+        assert found == ALWAYS
+        first.process.kill()
+        first.process.wait()
+    assert box.read_sysctl(EVENTS) == OFF
 
 
 def test_another_namespace_is_changed_and_not_this_one(netns: Namespace) -> None:

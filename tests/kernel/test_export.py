@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -88,11 +89,22 @@ class Programs:
     def export(self, *words: str) -> subprocess.Popen[str]:
         """An export that listens by now."""
         program = self.start(*NATSCOPE, "export", *words)
-        assert program.stderr is not None
-        for line in program.stderr:
+        while line := _line(program):
             if line == "natscope: listening\n":
                 return program
         pytest.fail(f"export {words} did not begin")
+
+
+def _line(program: subprocess.Popen[str]) -> str:
+    """What a program says, up to the end of a line.
+
+    Not a byte more: communicate() knows nothing of what a file object has read.
+    """
+    assert program.stderr is not None
+    told = b""
+    while not told.endswith(b"\n") and (one := os.read(program.stderr.fileno(), 1)):
+        told += one
+    return told.decode()
 
 
 def _ended(program: subprocess.Popen[str]) -> None:
@@ -297,6 +309,25 @@ def test_flows_without_a_translation_ping_and_zones_are_told_too(heard: Heard) -
     }
     assert 7 in {record[0, 234] for record in records}
     assert heard.ipfix.domains == {7}
+
+
+def test_a_ping_has_the_ids_of_both_directions_at_its_beginning_and_its_end(
+    heard: Heard,
+) -> None:
+    records = [numbers(record) for _, record in heard.ipfix.records]
+    translated = {
+        (flow.orig.icmp_id, flow.reply.icmp_id)
+        for flow in heard.table
+        if flow.orig.proto == 1 and flow.orig.src != flow.reply.dst
+    }
+    assert translated
+    for event in (4, 5):
+        told = {
+            (record[0, 7], record[0, 227])
+            for record in records
+            if (0, 32) in record and record.get((0, 230)) == event
+        }
+        assert told == translated
 
 
 def test_the_statistics_say_that_nothing_is_missing(heard: Heard) -> None:

@@ -138,11 +138,13 @@ def said(event: Event, before: Known, after: Known) -> str:
         return "gone"
     if event.portid:
         return "deleted"
+    seen = after.status is None or after.status & Status.SEEN_REPLY
+    if state == "reset" and not seen:
+        return "refused"
     if flow.timeout:
         return "removed"
     if state in ("time wait", "reset"):
         return {"time wait": "closed", "reset": "reset"}[state]
-    seen = after.status is None or after.status & Status.SEEN_REPLY
     return "expired" if seen else "unanswered"
 
 

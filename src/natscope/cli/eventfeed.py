@@ -13,7 +13,9 @@ from natscope.cli.diagnostics import UsageError
 from natscope.sources import sysctls
 from natscope.sources.kernel import Kernel
 from natscope.sources.namespaces import AllNamespaces
-from natscope.sources.recording import Recording, is_recording
+from natscope.sources.programs import NoPrograms, Programs
+from natscope.sources.recording import Recording
+from natscope.sources.recordingfiles import is_recording
 from natscope.table.flowtable import FlowTable
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from natscope.sources.live import LiveTable
     from natscope.sources.together import Together
     from natscope.table.events import Events
+
+_TOLD_PROBLEMS = 10
+"""Of a recording that is damaged; the others are counted."""
 
 
 class Feed:
@@ -36,6 +41,10 @@ class Feed:
 
     ended = False
     """Nothing more will come."""
+    played = False
+    """It is of the past."""
+    problem_count = 0
+    """How much could not be read; told at the end."""
 
     def __init__(
         self, following: LiveTable | EventStream | Together, netns: str | None
@@ -51,17 +60,34 @@ class Feed:
         """The next batch; None when there was nothing within ``timeout`` seconds."""
         return self._following.read(timeout)
 
+    def repair(self) -> None:
+        """Have what no event told be told now, were it not the time for a dump yet.
+
+        Raises:
+            KernelError: the dump was refused or broke off.
+        """
+        from natscope.sources.live import LiveTable
+
+        if isinstance(self._following, LiveTable):
+            self._following.settle()
+
     def begun(self) -> str:
         """What is watched, in words; from now on every event is shown."""
         count = getattr(self._following, "__len__", None)
-        there = "" if count is None else f"; {count():,} flows are there"
-        return f"watching{there}"
+        if count is None:
+            return "watching"
+        flows = count()
+        return f"watching; {flows:,} {'flow is' if flows == 1 else 'flows are'} there"
 
     def table(self) -> FlowTable:
         """The flows that are open now, as far as they are known."""
         table = getattr(self._following, "table", FlowTable.empty)
         flows: FlowTable = table()
         return flows
+
+    def programs(self) -> Programs:
+        """Names of the programs that make changes."""
+        return Programs(self.netns)
 
     def evidence(self) -> Evidence:
         """The box."""
@@ -76,6 +102,8 @@ class Played(Feed):
         speed: how many times as fast as it was; None is all at once.
         wanted: which flows.
     """
+
+    played = True
 
     def __init__(
         self, source: Recording, speed: float | None, wanted: Filter | None
@@ -117,6 +145,10 @@ class Played(Feed):
         """Nothing: a recording's events tell all that was known of their flows."""
         return FlowTable.empty()
 
+    def programs(self) -> Programs:
+        """None: the processes of today are not those of the recording."""
+        return NoPrograms()
+
     def evidence(self) -> Evidence:
         """The box, as the recorder found it."""
         header = self._source.header
@@ -124,9 +156,14 @@ class Played(Feed):
             return self._source.evidence()
         return header.evidence(time.time_ns())
 
-    def problems(self) -> list[str]:
-        """What of the recording could not be read."""
-        return [str(problem) for problem in self._source.problems]
+    def tell_problems(self) -> None:
+        """Say what of the recording could not be read."""
+        self.problem_count = self._source.problem_count
+        for problem in self._source.problems[:_TOLD_PROBLEMS]:
+            diagnostics.complain(str(problem))
+        more = self.problem_count - _TOLD_PROBLEMS
+        if more > 0:
+            diagnostics.complain(f"{more} more problem{'s' * (more != 1)} like these")
 
 
 @contextmanager
@@ -146,8 +183,7 @@ def recording(
         )
     played = Played(Recording(path), speed, wanted)
     yield played
-    for problem in played.problems()[:10]:
-        diagnostics.complain(problem)
+    played.tell_problems()
 
 
 @contextmanager

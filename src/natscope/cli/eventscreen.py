@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Collection
 from datetime import UTC
@@ -11,21 +12,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from natscope.cli import diagnostics, formats, output
+from natscope.cli import diagnostics, formats, output, stopping
 from natscope.model.event import EventKind
 from natscope.render import events as rows
 from natscope.render.event_lines import EventLines
+from natscope.table.events import Events
+from natscope.table.flowtable import FlowTable
 from natscope.views.lifecycle import Lifecycle, Told
 
 if TYPE_CHECKING:
     from natscope.cli.eventfeed import Feed
+    from natscope.cli.stopping import Stop
     from natscope.model.evidence import Evidence
     from natscope.model.labelmap import LabelMap
-    from natscope.table.events import Events
 
 STATUS_S = 0.2
 """The status line is drawn at most so often."""
 _RATE_S = 1.0
+_WIDE = 120
+"""Columns of a terminal on which an event with IPv4 addresses fills a line."""
 
 
 class EventScreen:
@@ -35,21 +40,29 @@ class EventScreen:
         options: of the command line.
         kinds: which events to show.
         feed: where they come from, for what was known before the first.
+        stop: an end that was asked for; what cannot be written then is given up.
     """
 
     def __init__(
-        self, options: argparse.Namespace, kinds: Collection[EventKind], feed: Feed
+        self,
+        options: argparse.Namespace,
+        kinds: Collection[EventKind],
+        feed: Feed,
+        stop: Stop,
     ) -> None:
         self.shown = 0
         self.full = False
+        self._stop = stop
         self._limit: int | None = options.count
         self._kinds = [EventKind.DESTROY] if options.lifecycle else sorted(kinds)
         self._evidence = feed.evidence()
         self._flows = Lifecycle()
         self._flows.learn(feed.table())
-        self._programs = _Programs(feed.netns)
+        self._programs = feed.programs()
         self._writer = _Writer(options)
-        self._status = _Status(quiet=options.quiet)
+        if heading := self._writer.begin(self._evidence):
+            self._write(heading)
+        self._status = _Status(quiet=options.quiet, played=feed.played)
         if not options.quiet:
             diagnostics.note(feed.begun())
 
@@ -67,9 +80,10 @@ class EventScreen:
     def show(self, batch: Events | None) -> None:
         """Show a batch, or just the time going by."""
         if batch is not None:
+            # first: a program may be gone before the batch is told
+            programs = self._programs.names(np.unique(batch.portids).tolist())
             told = self._chosen(self._flows.tell(batch))
-            self._programs.look_up(told)
-            data = self._writer.write(told, self._evidence, self._programs.names)
+            data = self._writer.write(told, self._evidence, programs)
             if data:
                 self._status.clear()
                 self._write(data)
@@ -95,7 +109,7 @@ class EventScreen:
 
     def _write(self, data: bytes) -> None:
         try:
-            output.write(data)
+            output.write_patiently(data, lambda: stopping.is_overdue(self._stop))
         except BrokenPipeError:
             self.full = True  # nobody reads on
 
@@ -113,7 +127,17 @@ class _Writer:
             colour=output.wants_colour(),
             labels=_labels(),
             lifecycle=options.lifecycle,
+            narrow=_is_narrow(),
+            dated=output.is_terminal(),
         )
+
+    def begin(self, evidence: Evidence) -> bytes:
+        """The heading of CSV and TSV, which stands there without an event too."""
+        if self._rows is None or not self._fixed:
+            return b""
+        nothing = Events(FlowTable.empty(), np.zeros(0, np.uint8), received_ns=0)
+        told = Lifecycle().tell(nothing)
+        return self._rows.write(rows.rows(told, evidence, fixed=True))
 
     def write(self, told: Told, evidence: Evidence, programs: dict[int, str]) -> bytes:
         """A batch, the loss before it first."""
@@ -133,40 +157,14 @@ class _Writer:
         return b"" if self._rows is None else self._rows.end()
 
 
-class _Programs:
-    """Names of the programs that made changes; each port is looked up once."""
-
-    def __init__(self, netns: str | None) -> None:
-        self.names: dict[int, str] = {}
-        self._asked: set[int] = set()
-        self._netns = netns
-
-    def look_up(self, told: Told) -> None:
-        """Find the names of a batch."""
-        portids = told.events.portids
-        new = set(np.unique(portids[portids != 0]).tolist()) - self._asked
-        if not new:
-            return
-        self._asked |= new
-        from natscope.sources.netns import open_namespace
-        from natscope.sources.programs import Programs
-
-        programs = Programs()
-        if self._netns is None:
-            found = {port: programs.name(port) for port in new}
-        else:
-            with open_namespace(self._netns) as namespace, namespace.enter():
-                found = {port: programs.name(port) for port in new}
-        self.names |= {port: name for port, name in found.items() if name}
-
-
 class _Status:
     """The line that stays below the events on a terminal, and the summary."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, played: bool) -> None:
         self._quiet = quiet
-        self._line = diagnostics.is_terminal() and not quiet
-        self._drawn = False
+        self._played = played
+        self._line = diagnostics.is_terminal() and not quiet and not _is_dumb()
+        self._drawn = ""
         self._draw_at = 0.0
         self._began = time.monotonic()
         self._counts = np.zeros(len(EventKind) + 1, np.int64)
@@ -188,17 +186,17 @@ class _Status:
         shown, (then, before) = int(self._counts.sum()), self._mark
         if now - then >= _RATE_S:
             self._rate, self._mark = (shown - before) / (now - then), (now, shown)
-        diagnostics.progress(
-            f"{self._rate:,.0f} events/s  {shown:,} shown  {open_flows:,} flows known  "
-            f"{self._lost:,} lost"
-        )
-        self._drawn = True
+        rate = "" if self._played else f"{self._rate:,.0f} events/s  "
+        line = f"{rate}{shown:,} shown  {open_flows:,} flows known  {self._lost:,} lost"
+        if line != self._drawn:
+            diagnostics.progress(line)
+            self._drawn = line
 
     def clear(self) -> None:
         """Take the line away, for what is to stand in its place."""
         if self._drawn:
             diagnostics.progress("")
-            self._drawn = False
+            self._drawn = ""
 
     def summary(self) -> None:
         """Say how much there was."""
@@ -207,10 +205,21 @@ class _Status:
         elapsed = time.monotonic() - self._began
         shown = int(self._counts.sum())
         kinds = [f"{self._counts[kind]} {kind.name.lower()}" for kind in EventKind]
+        # how fast a recording is read says nothing of the flows
+        rate = f" in {elapsed:.1f} s ({shown / max(elapsed, 1e-3):.0f}/s)"
         diagnostics.note(
-            f"{shown} events in {elapsed:.1f} s ({shown / max(elapsed, 1e-3):.0f}/s): "
+            f"{shown} events{'' if self._played else rate}: "
             f"{', '.join(kinds)}; {self._lost} lost"
         )
+
+
+def _is_narrow() -> bool:
+    columns = output.terminal_columns()
+    return columns is not None and columns < _WIDE
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM") == "dumb"
 
 
 def _labels() -> LabelMap | None:

@@ -14,7 +14,8 @@ from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from natscope.cli.eventfeed import Feed
-    from natscope.cli.exports import Export, Text
+    from natscope.cli.exports import Export, ObjectLines, Text
+    from natscope.cli.stopping import Stop
     from natscope.sinks.collector import Destination
 
 
@@ -170,7 +171,7 @@ def run(argv: list[str]) -> int:
         eventfeed.kernel(options, wanted, kinds) as feed,
     ):
         _tell_what_is_off(options)
-        export = _export(options, feed)
+        export = _export(options, feed, stop)
         diagnostics.note("natscope: listening")
         try:
             while not stop and time.monotonic() < until:
@@ -219,7 +220,13 @@ def _step(feed: Feed, export: Export, until: float) -> None:
 
 
 def _take_the_rest(feed: Feed, export: Export) -> None:
-    """Deal with what had happened before the end was asked for."""
+    """Deal with what had happened before the end was asked for, heard of or lost."""
+    _take_what_waits(feed, export)
+    feed.repair()  # which may take longer than events are waited for
+    _take_what_waits(feed, export)
+
+
+def _take_what_waits(feed: Feed, export: Export) -> None:
     until = time.monotonic() + _LAST_S
     while time.monotonic() < until and (batch := feed.read(0)) is not None:
         export.take(batch)
@@ -277,7 +284,7 @@ def _destination(text: str) -> Destination:
     return Destination(host, int(port))
 
 
-def _export(options: argparse.Namespace, feed: Feed) -> Export:
+def _export(options: argparse.Namespace, feed: Feed, stop: Stop) -> Export:
     from natscope.cli import exports
 
     if options.format == "ipfix":
@@ -288,15 +295,21 @@ def _export(options: argparse.Namespace, feed: Feed) -> Export:
             from natscope.sinks.appended import AppendedFile
 
             file = AppendedFile(Path(options.to))
-        objects = exports.ObjectLines(feed.evidence(), feed.table())
-        return exports.LinesToFile(file, objects.text)
+        objects = _objects(feed)
+        return exports.LinesToFile(file, objects.text, stop)
     cee = None
     if options.cee:
-        cee = exports.ObjectLines(feed.evidence(), feed.table())
+        cee = _objects(feed)
     lines = exports.SyslogLines(cee)
     if options.to is None:
-        return exports.LinesToFile(None, lines.text)
+        return exports.LinesToFile(None, lines.text, stop)
     return _syslog(options, lines.text)
+
+
+def _objects(feed: Feed) -> ObjectLines:
+    from natscope.cli.exports import ObjectLines
+
+    return ObjectLines(feed.evidence(), feed.table(), feed.programs())
 
 
 def _ipfix(options: argparse.Namespace, feed: Feed) -> Export:

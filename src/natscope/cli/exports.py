@@ -9,21 +9,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic
 
-from natscope.cli import output
+from natscope.cli import diagnostics, output, stopping
 from natscope.render import events as event_rows
 from natscope.render import syslog
 from natscope.render.ipfix.messages import Packer, Parcel, Session, Statistics
 from natscope.render.ipfix.records import Wanted, binding_records, records
 from natscope.render.syslog_frames import Lines, pieces
 from natscope.sinks.collector import Collector, P
-from natscope.sources.programs import Programs
 from natscope.views.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     import select
 
+    from natscope.cli.stopping import Stop
     from natscope.model.evidence import Evidence
     from natscope.sinks.appended import AppendedFile
+    from natscope.sources.programs import Programs
     from natscope.table.bindings import Bindings
     from natscope.table.events import Events
     from natscope.table.flowtable import FlowTable
@@ -188,12 +189,20 @@ class LinesToCollector(_Collected[Lines]):
 
 
 class LinesToFile(Export):
-    """Lines to a file, or to standard output for None."""
+    """Lines to a file, or to standard output for None.
 
-    def __init__(self, file: AppendedFile | None, text: Text) -> None:
+    Args:
+        file: the file.
+        text: makes the lines.
+        stop: an end that was asked for; what cannot be written then is given up.
+    """
+
+    def __init__(self, file: AppendedFile | None, text: Text, stop: Stop) -> None:
         self._file = file
         self._text = text
+        self._stop = stop
         self._follow_at = 0.0
+        self._held_up = False
 
     def take(self, events: Events) -> None:
         """See ``Export``."""
@@ -201,15 +210,22 @@ class LinesToFile(Export):
         text = self._text(events)
         self.told += text.count(b"\n")
         if self._file is None:
-            output.write(text)
+            output.write_patiently(text, lambda: stopping.is_overdue(self._stop))
         else:
             self._file.write(text)
 
     def tick(self) -> None:
         """Follow the name when the file was rotated away."""
-        if self._file is not None and time.monotonic() >= self._follow_at:
-            self._follow_at = time.monotonic() + 1.0
+        if self._file is None or time.monotonic() < self._follow_at:
+            return
+        self._follow_at = time.monotonic() + 1.0
+        try:
             self._file.follow()
+            self._held_up = False
+        except OSError as error:  # logrotate(8) may be about to make the new file
+            if not self._held_up:
+                diagnostics.complain(f"{error}; going on in the file that was")
+            self._held_up = True
 
     def finish(self) -> str:
         """See ``Export``."""
@@ -224,20 +240,20 @@ class ObjectLines:
     Args:
         evidence: of the box.
         table: the flows there are, that what changes them be told right.
+        programs: finds the names of those that make changes.
     """
 
-    def __init__(self, evidence: Evidence, table: FlowTable) -> None:
+    def __init__(
+        self, evidence: Evidence, table: FlowTable, programs: Programs
+    ) -> None:
         self._evidence = evidence
         self._lifecycle = Lifecycle()
         self._lifecycle.learn(table)
-        self._programs = Programs()
+        self._programs = programs
 
     def text(self, events: Events) -> bytes:
         """The lines of a batch, the loss before it first."""
-        ports = {
-            port: self._programs.name(port) for port in set(events.portids.tolist())
-        }
-        names = {port: name for port, name in ports.items() if port and name}
+        names = self._programs.names(set(events.portids.tolist()))
         told = self._lifecycle.tell(events)
         return event_rows.objects(told, self._evidence, names)
 

@@ -1,22 +1,29 @@
-"""``natscope help TOPIC``."""
+"""``natscope help TOPIC``, ``natscope help COMMAND``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from natscope.cli import output
+from natscope.cli import COMMANDS, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 
 def run(argv: list[str]) -> int:
-    """Print one topic, or what topics there are."""
+    """Print one topic, what a command is for, or what topics there are."""
     if not argv or argv[0] in ("-h", "--help"):
         lines = [f"  {name:<9}{about}" for name, (about, _) in TOPICS.items()]
-        text = "usage: natscope help TOPIC\n\n" + "\n".join(lines) + "\n"
+        text = "usage: natscope help TOPIC|COMMAND\n\n" + "\n".join(lines) + "\n"
     elif argv[0] in TOPICS:
         text = TOPICS[argv[0]][1]()
+    elif argv[0] in COMMANDS:
+        module = import_module(f"natscope.cli.{COMMANDS[argv[0]].module}")
+        code: int = module.run(["--help"])
+        return code
     else:
-        raise UsageError(f"no help on {argv[0]!r}", hint=f"topics: {', '.join(TOPICS)}")
+        raise UsageError(
+            f"no help on {argv[0]!r}", hint=f"a command, or one of: {', '.join(TOPICS)}"
+        )
     output.write(text.encode())
     return ExitCode.DONE
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import stat
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _STDOUT = 1
+_PATIENCE_MS = 200
 
 
 def write(data: bytes) -> None:
@@ -21,6 +28,30 @@ def write(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(_STDOUT, view) :]
+
+
+def write_patiently(data: bytes, enough: Callable[[], bool]) -> None:
+    """As ``write``, but not stuck behind a reader that takes nothing.
+
+    Args:
+        data: to be written.
+        enough: asked now and then while nothing can be written: whether to give up.
+
+    Raises:
+        OSError: as ``write``; BrokenPipeError when it is given up.
+    """
+    if sys.stdout is None or stat.S_ISREG(os.fstat(_STDOUT).st_mode):
+        write(data)
+        return
+    poll = select.poll()
+    poll.register(_STDOUT, select.POLLOUT)
+    view = memoryview(data)
+    while view:
+        while not poll.poll(_PATIENCE_MS):
+            if enough():
+                raise BrokenPipeError(errno.EPIPE, "standard output is not read")
+        # a pipe that is writable has room for so much (pipe(7))
+        view = view[os.write(_STDOUT, view[: select.PIPE_BUF]) :]
 
 
 def flush() -> int:
@@ -51,3 +82,13 @@ def terminal_rows() -> int:
     import shutil
 
     return shutil.get_terminal_size((80, 24)).lines
+
+
+def terminal_columns() -> int | None:
+    """How many characters a line of the terminal has; None if there is none."""
+    if not is_terminal():
+        return None
+    try:
+        return os.get_terminal_size(_STDOUT).columns or None
+    except OSError:
+        return None

@@ -12,6 +12,9 @@ from types import FrameType
 SAME_S = 0.5
 """Within so long a second signal is the first once more: timeout(1) sends two."""
 
+GRACE_S = 1.0
+"""So long after an end was asked for, a reader may still take what there is."""
+
 
 class Stop:
     """What signals asked for."""
@@ -35,6 +38,11 @@ class Stop:
             self.asked, self.at = signal.Signals(number), time.monotonic()
         elif time.monotonic() - self.at > SAME_S:
             raise KeyboardInterrupt
+
+
+def is_overdue(stop: Stop) -> bool:
+    """Whether an end was asked for so long ago that what is stuck is given up."""
+    return time.monotonic() - stop.at > GRACE_S
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def run(argv: list[str]) -> int:
             if file
             else eventfeed.kernel(options, wanted, kinds)
         )
-        screen = stack.enter_context(EventScreen(options, kinds, feed))
+        screen = stack.enter_context(EventScreen(options, kinds, feed, stop))
         until = time.monotonic() + (length or math.inf)
         batch = None
         while not (screen.full or feed.ended or (stop and batch is None)):
@@ -135,6 +135,8 @@ def run(argv: list[str]) -> int:
             screen.show(batch)
         screen.end()
     nothing = screen.shown == 0 and not stop
+    if feed.problem_count:
+        return ExitCode.PARTLY
     return ExitCode.NOTHING if nothing else ExitCode.DONE
 
 

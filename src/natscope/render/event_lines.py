@@ -38,6 +38,7 @@ _Remark: TypeAlias = tuple[Cell, Mask]
 GAP = 2
 WHAT, LASTED, ENDED, PROTO, KIND, END = 22, 6, 10, 6, 2, 21
 """Widths; an IPv4 address with its port has at most 21 characters."""
+NARROW_WHAT, NARROW_PROTO = 13, 4
 MOMENT = len("2026-11-21 12:00:00.000")
 LINES_AT_ONCE = 4096
 """So that a piece of text under construction fits the cache."""
@@ -68,6 +69,8 @@ class EventLines:
         labels: names of labels; without, their bits are shown.
         programs: names of programs by netlink port.
         lifecycle: one line a finished flow, in place of one an event.
+        narrow: columns as narrow as they can be, for a terminal that is.
+        dated: the first line tells the day, not only one that brings another day.
     """
 
     zone: tzinfo | None = None
@@ -75,6 +78,8 @@ class EventLines:
     labels: LabelMap | None = None
     programs: Mapping[int, str] = field(default_factory=lambda: NO_PROGRAMS)
     lifecycle: bool = False
+    narrow: bool = False
+    dated: bool = True
     _day: str = ""
 
     def write(self, told: Told, evidence: Evidence) -> bytes:
@@ -95,9 +100,9 @@ class EventLines:
         moment = datetime.fromtimestamp(events.received_ns // _S, self.zone)
         if (len(events) or events.lost) and not self.lifecycle:
             day = f"{moment:%Y-%m-%d}"
-            if day != self._day:
-                self._day = day
+            if day != self._day and (self._day or self.dated):
                 out.append(f"-- {day}")
+            self._day = day
         if events.lost:
             out.append(f"-- {events.lost} events lost")
         if events.repaired and len(events):
@@ -119,19 +124,22 @@ class EventLines:
             self._by(told.events.portids),
             _where(told.events.flows),
         ]
-        parts = [*leading(told), *_ends(reading, [r for r in remarks if r[1].any()])]
+        remarks = [remark for remark in remarks if remark[1].any()]
+        ends = _ends(reading, remarks, 0 if self.narrow else END)
+        parts = [*leading(told), *ends]
         parts.append(cells.literal(b"\n", len(told)))
         return cells.lines(parts)
 
     def _happening(self, told: Told) -> list[Cell]:
         """Time and what happened."""
         times = told.events.times_ns().astype(np.int64)
-        what = cells.ljust(self._what(told), WHAT)
+        what = cells.ljust(self._what(told), NARROW_WHAT if self.narrow else WHAT)
+        gap = cells.literal(b" " * (1 if self.narrow else GAP), len(told))
         return [
             moments(times, "%H:%M:%S", self.zone),
-            cells.literal(b" " * GAP, len(told)),
+            gap,
             *self._coloured(told.events, what),
-            cells.literal(b" " * GAP, len(told)),
+            gap,
         ]
 
     def _ending(self, told: Told) -> list[Cell]:
@@ -240,8 +248,14 @@ def _where(flows: FlowTable) -> _Remark:
     return cells.lookup(codes, texts or [b""]), flows.has("netns")
 
 
-def _ends(reading: Reading, remarks: list[_Remark]) -> list[Cell]:
-    """Protocol, kind, the parts with arrows between them, and remarks."""
+def _ends(reading: Reading, remarks: list[_Remark], width: int) -> list[Cell]:
+    """Protocol, kind, the parts with arrows between them, and remarks.
+
+    Args:
+        reading: of the flows.
+        remarks: for the ends of lines.
+        width: of a part, blanks included; 0 is as wide as each is.
+    """
     table, nat = reading.table, reading.nat
     n = len(table)
     arrow = cells.lookup((nat.role == INWARD).astype(np.intp), [b" -> ", b" <- "])
@@ -251,16 +265,19 @@ def _ends(reading: Reading, remarks: list[_Remark]) -> list[Cell]:
     for _, rows in remarks:
         remarked = remarked | rows
     parts = [
-        cells.ljust(cells.lookup(table["proto"], _PROTOCOLS), PROTO + 1),
-        cells.ljust(cells.lookup(nat.kind, _KINDS), KIND + GAP),
-        cells.ljust(human(reading.part("inside")), END),
+        cells.ljust(
+            cells.lookup(table["proto"], _PROTOCOLS),
+            PROTO + 1 if width else NARROW_PROTO,
+        ),
+        cells.ljust(cells.lookup(nat.kind, _KINDS), KIND + (GAP if width else 1)),
+        cells.ljust(human(reading.part("inside")), width),
         arrow,
-        cells.ljust(human(reading.part("public")), END),
+        cells.ljust(human(reading.part("public")), width),
         arrow,
-        _padded(human(reading.end(_THIRD[nat.role])), END, remarked | further),
+        _padded(human(reading.end(_THIRD[nat.role])), width, remarked | further),
     ]
     if further.any():
-        target = _padded(human(reading.end(fourth)), END, remarked)
+        target = _padded(human(reading.end(fourth)), width, remarked)
         parts += [cells.literal(b" -> ", n).only(further), target.only(further)]
     for cell, rows in remarks:
         parts += [cells.literal(b" " * GAP, n).only(rows), cell]
@@ -269,7 +286,7 @@ def _ends(reading: Reading, remarks: list[_Remark]) -> list[Cell]:
 
 def _padded(cell: Cell, width: int, rows: Mask) -> Cell:
     """Padded with blanks where something follows."""
-    if not rows.any():
+    if width == 0 or not rows.any():
         return cell
     length = np.where(rows, cell.length, max(width, int(cell.length.max(initial=0))))
     return cells.ljust(Cell(cell.parts, length), width)

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from natscope.errors import KernelError, PermissionNeeded
 from natscope.sources import box
 from natscope.sources.netns import Namespace, open_namespace
+from natscope.sources.sharing import Shared
 
 EVENTS = "nf_conntrack_events"
 OFF, ALWAYS, AUTOMATIC = 0, 1, 2
@@ -67,8 +68,10 @@ def ensured_events(netns: str | None = None) -> Iterator[int]:
     """Have every flow born during the body tell of itself.
 
     Sets nf_conntrack_events to 1 and puts back the value that was found, also
-    when the body raises; not when somebody else has changed it meanwhile.  A
-    process that is killed leaves it at 1.  Flows born before keep silent.
+    when the body raises; not when somebody else has changed it meanwhile, and
+    not while another natscope still wants it: the last one puts back what the
+    first one found.  A process that is killed leaves it at 1.  Flows born before
+    keep silent.
 
     Args:
         netns: as for ``Kernel``: name, process id or path; None is the caller's.
@@ -87,15 +90,16 @@ def ensured_events(netns: str | None = None) -> Iterator[int]:
             return namespace.enter() if namespace else nullcontext()
 
         with inside():
-            found = _read()
-            if found != ALWAYS:
-                _write(ALWAYS)
+            shared = Shared.joined(_read)
         try:
-            yield found
+            if shared.found != ALWAYS:
+                with inside():
+                    _write(ALWAYS)
+            yield shared.found
         finally:
-            with inside():
-                if found != ALWAYS and _read() == ALWAYS:
-                    _write(found)
+            with shared.left() as first, inside():
+                if first is not None and first != ALWAYS and _read() == ALWAYS:
+                    _write(first)
 
 
 def _opened(netns: str | None) -> AbstractContextManager[Namespace | None]:

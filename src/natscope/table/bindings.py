@@ -16,6 +16,7 @@ from natscope import uapi
 from natscope.model.event import EventKind
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
+from natscope.table.live import flow_keys
 
 _PARTS = (
     *("proto", "zone", "orig_zone", "orig_src", "orig_sport", "orig_icmp_id"),
@@ -24,14 +25,18 @@ _PARTS = (
 
 
 class Bindings:
-    """The bindings in use, by how many flows use each.
+    """The bindings in use, by which flows use each.
 
-    Port forwards are no bindings: the ruleset holds them, with or without a flow.
+    A flow counts once, however often it is told: one that is there already may
+    have its NEW still to come (see ``LiveTable``).  Port forwards are no bindings:
+    the ruleset holds them, with or without a flow.
     """
 
     def __init__(self, flows: FlowTable) -> None:
         """Begin with the flows there are."""
-        self._uses = Counter(_keys(flows.mask(_source_translated(flows))))
+        flows = flows.mask(_source_translated(flows))
+        self._of = dict(zip(flow_keys(flows).tolist(), _keys(flows), strict=True))
+        self._uses = Counter(self._of.values())
 
     def __len__(self) -> int:
         return len(self._uses)
@@ -40,25 +45,30 @@ class Bindings:
         """The events that began a binding or ended one, each told by its flow."""
         counts = events.kinds != EventKind.UPDATE
         events = events.mask(counts & _source_translated(events.flows))
+        flows = flow_keys(events.flows).tolist()
+        told = zip(flows, _keys(events.flows), events.kinds.tolist(), strict=True)
         kept = [
             row
-            for row, (key, kind) in enumerate(
-                zip(_keys(events.flows), events.kinds.tolist(), strict=True)
-            )
-            if (self._begins if kind == EventKind.NEW else self._ends)(key)
+            for row, (flow, binding, kind) in enumerate(told)
+            if (self._begins if kind == EventKind.NEW else self._ends)(flow, binding)
         ]
         return events.take(np.array(kept, np.intp))
 
-    def _begins(self, key: bytes) -> bool:
-        self._uses[key] += 1
-        return self._uses[key] == 1
-
-    def _ends(self, key: bytes) -> bool:
-        left = self._uses[key] - 1
-        if left > 0:
-            self._uses[key] = left
+    def _begins(self, flow: int, binding: bytes) -> bool:
+        if flow in self._of:
             return False
-        del self._uses[key]
+        self._of[flow] = binding
+        self._uses[binding] += 1
+        return self._uses[binding] == 1
+
+    def _ends(self, flow: int, binding: bytes) -> bool:
+        """Also of a flow that was there before anything was known."""
+        if self._of.pop(flow, None) is None:
+            return binding not in self._uses
+        self._uses[binding] -= 1
+        if self._uses[binding]:
+            return False
+        del self._uses[binding]
         return True
 
 

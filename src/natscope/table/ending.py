@@ -22,13 +22,16 @@ def end_reasons(flows: FlowTable) -> NDArray[np.uint8]:
 
     A DESTROY tells the time left only where there was any
     (ctnetlink_dump_timeout, skip_zero): the entry did not expire.  A full table
-    (early_drop) looks like a delete.
+    (early_drop) looks like a delete.  A TCP reset before any reply takes the entry
+    out at once (nf_conntrack_tcp_packet): a connection that was refused.
     """
     closed = (flows["tcp_state"] == _TIME_WAIT) | (flows["tcp_state"] == _CLOSE)
     closed &= flows.has("tcp_state")
     reasons = np.where(closed, np.uint8(DETECTED), np.uint8(IDLE))
     left = flows.has("timeout") & (flows["timeout"] > 0)
-    reasons[left] = FORCED
+    refused = closed & flows.has("status") & (flows["tcp_state"] == _CLOSE)
+    refused &= flows["status"] & np.uint32(uapi.Status.SEEN_REPLY) == 0
+    reasons[left & ~refused] = FORCED
     return reasons
 
 

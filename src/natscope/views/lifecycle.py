@@ -46,6 +46,7 @@ class Word(IntEnum):
     DELETED = 18
     REMOVED = 19
     GONE = 20
+    REFUSED = 21
 
 
 WORDS = (
@@ -70,6 +71,7 @@ WORDS = (
     "deleted",
     "removed",
     "gone",
+    "refused",
 )
 """The text of each Word.  NONE stands where a change of mark or labels is all."""
 
@@ -272,6 +274,10 @@ def _ended(events: Events, after: Facts) -> NDArray[np.uint8]:
     words[end != 0] = end[end != 0]
     left = events.flows.has("timeout") & (events.flows["timeout"] != 0)
     words[left] = Word.REMOVED
+    # a reset before any reply has the entry killed at once (nf_conntrack_tcp_packet)
+    words[told & (end == Word.RESET) & ~_bit(after, uapi.Status.SEEN_REPLY)] = (
+        Word.REFUSED
+    )
     words[events.portids != 0] = Word.DELETED
     if events.repaired:
         words[:] = Word.GONE

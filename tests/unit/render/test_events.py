@@ -63,6 +63,28 @@ def test_a_line_tells_when_what_and_between_whom() -> None:
     ]
 
 
+def test_narrow_columns_fit_a_narrow_terminal() -> None:
+    opened, replied = replace(FLOW, tcp_state=1), replace(FLOW, tcp_state=2)
+    batch = told((NEW, opened), (UPDATE, replied), (NEW, PING))
+    lines = shown(batch, EventLines(UTC, narrow=True, dated=False))
+    ends = "10.0.0.5:40000 -> 203.0.113.7:40000 -> 192.0.2.1:443"
+    assert lines[0] == f"12:46:32.358 opened        tcp s  {ends}"
+    assert lines[1].startswith("12:46:32.358 ")
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_day_is_told_at_once_or_when_another_one_begins() -> None:
+    batch = told((NEW, FLOW))
+    tomorrow = Events(
+        batch.events.flows, batch.events.kinds, received_ns=NOW + 86_400 * 10**9
+    )
+    for dated, days in ((True, ["-- 2026-11-21"]), (False, [])):
+        lines = EventLines(UTC, dated=dated)
+        assert [line for line in shown(batch, lines) if line[0] == "-"] == days
+        assert shown(batch, lines)[0].startswith("12:")
+        assert shown(Lifecycle().tell(tomorrow), lines)[0] == "-- 2026-11-22"
+
+
 def test_a_finished_flow_tells_its_beginning_and_its_packets() -> None:
     batch = told((NEW, FLOW), (DESTROY, GONE))
     (line,) = shown(batch, EventLines(UTC, lifecycle=True))

@@ -67,6 +67,7 @@ GONE = replace(
     start_ns=BEGAN,
     stop_ns=NOW - SECOND,
 )
+REFUSED = replace(GONE, tcp_state=uapi.TCP_STATES.index("CLOSE"), timeout=119)
 PLAIN = replace(NEW, reply=NEW.orig.reversed(), status=uapi.Status.CONFIRMED)
 V6 = Flow(
     orig=flow_tuple("fd00::2", 50000, "2001:db8::9", 443),
@@ -173,6 +174,13 @@ CASES = [
         ((0, 11), (0, 228)),
     ),
     Case(
+        "its end has the same ids",
+        EventKind.DESTROY,
+        PING,
+        {(0, 32): 8 << 8, (0, 7): 4711, (0, 227): 9},
+        ((0, 11), (0, 228)),
+    ),
+    Case(
         "ICMPv6",
         EventKind.NEW,
         replace(V6, orig=ping("fd00::2", "::9", 128, 58), reply=ping("::9", "::7", 1)),
@@ -213,6 +221,13 @@ CASES = [
         {(0, 152): (NOW - SECOND) // 10**6},
     ),
     Case("deleted", EventKind.DESTROY, replace(GONE, timeout=60), {(0, 136): 4}),
+    Case("refused: reset before any reply", EventKind.DESTROY, REFUSED, {(0, 136): 3}),
+    Case(
+        "reset, and deleted before its time",
+        EventKind.DESTROY,
+        replace(REFUSED, status=SNAT | uapi.Status.SEEN_REPLY),
+        {(0, 136): 4},
+    ),
     Case(
         "expired",
         EventKind.DESTROY,

@@ -80,13 +80,29 @@ CASES = [
         ],
     ),
     Case(
-        "a refused TCP connection",
+        "a TCP connection that was answered, and reset",
         (
             (NEW, in_state("SYN_SENT")),
             (UPDATE, in_state("CLOSE", status=SEEN)),
             (DESTROY, in_state("CLOSE", status=SEEN)),
         ),
         ["opened", "reset", "reset"],
+    ),
+    Case(
+        "a refused TCP connection: taken out at once, with time left",
+        ((NEW, in_state("SYN_SENT")), (DESTROY, in_state("CLOSE", timeout=119))),
+        ["opened", "refused"],
+    ),
+    Case(
+        "a refused one that a program deleted",
+        ((DESTROY, in_state("CLOSE", timeout=9)),),
+        ["deleted"],
+        portid=7,
+    ),
+    Case(
+        "a reset with time left, after an answer",
+        ((DESTROY, in_state("CLOSE", timeout=9, status=SEEN)),),
+        ["removed"],
     ),
     Case(
         "a DESTROY without a state, as before Linux 5.11",

@@ -239,4 +239,3 @@ def test_each_event_prints_as_the_stock_tool_prints_it(option: str) -> None:
     )
     table = decode_flows(b"".join(m + bytes(-len(m) & 3) for m in messages))
     assert lines(table, asked, codes) == found
-

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from kernel import oracle, stock
+from kernel.collectors import loopback_up
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import Namespace, new_namespace
 
@@ -47,6 +49,8 @@ class Case:
         return self.words
 
 
+TCP_WHOLE = "-p tcp -s 10.0.0.2 -d 198.51.100.9 --sport 50000 --dport 443"
+UDP_WHOLE = "-p udp -s 10.0.0.4 -d 198.51.100.53 --sport 5353 --dport 53"
 LEFT = [
     Case("-D -u UNREPLIED", stock=0, ours=6),
     Case("-F -f ipv6", stock=0, ours=12),
@@ -56,6 +60,9 @@ LEFT = [
     Case("-D -p tcp --sport 50000,50003", stock=13, ours=12),
     Case("-D -p tcp --dport 66000", stock=15, ours=15),
     Case("-D -p tcp --dport 443x", stock=12, ours=15),
+    # refused, so nothing is deleted; ours deletes what has one of the states
+    Case(f"-D {TCP_WHOLE} --state LISTEN,CLOSE", stock=15, ours=15),
+    Case(f"-D {TCP_WHOLE} --state ESTABLISHED,CLOSE", stock=15, ours=14),
 ]
 
 
@@ -135,6 +142,115 @@ def test_a_ping_is_listed_as_translated_when_it_is(netns: Namespace) -> None:
     assert b"icmp" in oracle.stock("-L", "-g").stdout  # the source is translated
     assert oracle.ours("-L", "-g").stdout == b""
     assert b"icmp" in oracle.ours("-L", "-n").stdout
+
+
+REPLIES = (
+    "-p udp -r 198.51.100.53 -q 10.0.0.4 --reply-port-src 53 --reply-port-dst 5353",
+    "-p tcp -r 198.51.100.9 -q 203.0.113.7 --reply-port-src 443 --reply-port-dst 50000",
+    "-p icmp -r 198.51.100.9 -q 203.0.113.7 --icmp-type 8 --icmp-code 0 --icmp-id 77",
+)
+
+
+@pytest.mark.parametrize("words", REPLIES)
+def test_an_entry_is_got_by_its_reply_tuple(netns: Namespace, words: str) -> None:
+    """The stock tool asks with half an original tuple: EINVAL."""
+    stock.insert_all()
+    theirs, ours = (tool("-G", *words.split()) for tool in (oracle.stock, oracle.ours))
+    assert (theirs.code, theirs.stdout) == (1, b"")
+    assert b"Operation failed: invalid parameters" in theirs.stderr
+    (shown,) = ours.stdout.splitlines()
+    listed = oracle.stock("-L", *words.split()).stdout.splitlines()
+    # while it is got it is in use once more
+    assert [shown.replace(b" use=2", b" use=1")] == listed
+
+
+def test_a_reply_tuple_that_no_entry_has_is_not_there(netns: Namespace) -> None:
+    words = REPLIES[0].split()
+    assert b"invalid parameters" in oracle.stock("-G", *words).stderr
+    said = oracle.ours("-G", *words)
+    assert (said.code, b"such conntrack doesn't exist" in said.stderr) == (1, True)
+
+
+ALIKE = [
+    *(f"-G {UDP_WHOLE} {REPLIES[0][7:]}", f"-G {TCP_WHOLE} {REPLIES[1][7:]}"),
+    *(f"-G {UDP_WHOLE} -r 1.1.1.1", f"-G {UDP_WHOLE} -r 198.51.100.53 -q 10.0.0.4"),
+    *(f"-G {TCP_WHOLE} --state ESTABLISHED", f"-G {TCP_WHOLE} --state LISTEN"),
+    f"-G {UDP_WHOLE} -r 1.1.1.1 -q 2.2.2.2 --reply-port-src 1 --reply-port-dst 2",
+    *(f"-D {UDP_WHOLE} -r 1.1.1.1", f"-D {REPLIES[0]}"),
+    *("-L -p udp -o", "-L -o -p udp", "-L -p udp -o id -o extended", "-L -p udp -oid"),
+    *("-L -p udp -o id,", "-L -p udp -o userspace", "-L -p udp -o ID"),
+    *("-L -z", "-L -z -f ipv4", "-L -z -f ipv6", "-L -z -o id,extended"),
+    *("-L -z -p udp", "-L -z -o xml -p udp -s 10.0.0.2", "-L -o -z", "-L -z -m 5"),
+    *("-L dying -z", "-L expect -z", "-S -o xml", "-S -o id", "-S expect -o xml"),
+    *("-C -o xml", "-S -p udp", "-S -z"),
+]
+"""Not different: entries that must fulfil more than a tuple, formats, zeroing."""
+
+
+@pytest.mark.parametrize("words", ALIKE)
+def test_lookups_formats_and_zeroing_are_the_stock_tools(words: str) -> None:
+    told = []
+    for tool in (oracle.stock, oracle.ours):
+        with new_namespace("differ") as namespace, namespace.enter():
+            stock.insert_all()
+            said = tool(*words.split()).any_order()
+            ids = oracle.ID.sub(rb"\1N", said.stdout)
+            lines = sorted(ids.splitlines())
+            told.append((lines, said.stderr, said.code, Kernel().count()[0]))
+    assert told[0] == told[1]
+
+
+def test_zeroing_takes_the_counters_with_it(netns: Namespace) -> None:
+    loopback_up()
+    (stock.SYSCTLS / "nf_conntrack_acct").write_text("1")
+    chain = "add table ip t; add chain ip t c { type filter hook output priority 0; }"
+    subprocess.run(["nft", f"{chain}; add rule ip t c ct state new"], check=True)
+    for tool in (oracle.stock, oracle.ours):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"counted", ("127.0.0.1", 9))
+        shown = tool("-L", "-z").stdout
+        assert re.search(rb"udp .* packets=[1-9]", shown)
+        assert not re.search(rb"packets=[1-9]", oracle.stock("-L").stdout)
+
+
+def test_statistics_are_no_json(netns: Namespace) -> None:
+    theirs, ours = oracle.stock("-S", "-o", "json"), oracle.ours("-S", "-o", "json")
+    assert (theirs.code, theirs.stdout) == (ours.code, ours.stdout) == (2, b"")
+    assert b"Illegal option `--output'" in ours.stderr
+    assert b"Bad parameter `json'" in theirs.stderr
+
+
+SCTP_WHOLE = "-p sctp -s 10.0.0.2 -d 198.51.100.9 --sport 1 --dport 2"
+
+
+def test_verification_tags_are_compared(netns: Namespace) -> None:
+    stock.insert_all()
+    for tag, code in (("11", 0), ("12", 1)):
+        words = ("-G", *SCTP_WHOLE.split(), "--orig-vtag", tag)
+        assert oracle.stock(*words).code == 0
+        assert oracle.ours(*words).code == code
+
+
+def test_verification_tags_are_set_as_the_stock_tool_sets_them(
+    netns: Namespace,
+) -> None:
+    stock.insert_all()
+    tags = "--state COOKIE_WAIT --orig-vtag 33 --reply-vtag 44"
+    for tool in (oracle.stock, oracle.ours):
+        tool("-U", *SCTP_WHOLE.split(), *tags.split())
+        (line,) = stock.conntrack("-L", "-p", "sctp", "-o", "save")
+        assert tags in line
+        undone = "--state ESTABLISHED --orig-vtag 11 --reply-vtag 22"
+        oracle.stock("-U", *SCTP_WHOLE.split(), *undone.split())
+
+
+def test_of_two_mistakes_the_label_is_the_later(netns: Namespace) -> None:
+    theirs, ours = (
+        tool("-L", "-z", "-l", "nobodys") for tool in (oracle.stock, oracle.ours)
+    )
+    assert (theirs.code, ours.code) == (2, 2)
+    assert b"unknown label" in theirs.stderr
+    assert b"Can't use -z with filtering parameters" in ours.stderr
 
 
 def test_every_zone_is_reached(netns: Namespace) -> None:

@@ -93,12 +93,14 @@ class Listeners:
 
     def __init__(self, filters: list[str], where: Namespace) -> None:
         self._stack = ExitStack()
-        self._everything = self._listen(None, where)
         wanted = [parse(text) for text in filters]
         programs = [(one, one.socket_program()) for one in wanted]
         self._filtered = [
             (one, self._listen(program, where)) for one, program in programs if program
         ]
+        # last: of what it hears nobody missed anything, for a network talks of
+        # itself (IGMP), and sockets join between broadcasts (netlink_table_grab)
+        self._everything = self._listen(None, where)
 
     def _listen(self, program: bytes | None, where: Namespace) -> Subscription:
         made = Subscription(namespace=where, buffer=1 << 22, program=program)
@@ -120,7 +122,7 @@ class Listeners:
             meant = wanted.mask(events.flows, evidence)
             arrived = set(read(subscription))
             passed = np.array([one in arrived for one in datagrams])
-            while (meant & ~passed).any() and subscription.wait(1):
+            while (meant & ~passed).any() and subscription.wait(5):
                 # the kernel serves one listener after the other
                 arrived |= set(read(subscription))
                 passed = np.array([one in arrived for one in datagrams])

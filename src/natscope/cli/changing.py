@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,24 @@ def add_options(parser: argparse.ArgumentParser, *, undo: bool = True) -> None:
         )
 
 
+@contextmanager
+def planning(*, more: bool = False) -> Iterator[None]:
+    """While a plan is made: Ctrl-C says that nothing was changed.
+
+    Args:
+        more: another plan was carried out before this one.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell_untouched(more=more)
+        raise
+
+
+def _tell_untouched(*, more: bool) -> None:
+    diagnostics.note(f"interrupted: nothing {'more ' * more}was changed")
+
+
 def carry_out(options: argparse.Namespace, plan: Plan, *, ask: bool = False) -> int:
     """Show, ask, write down, do and report; the exit code.
 
@@ -72,30 +91,41 @@ def carry_out(options: argparse.Namespace, plan: Plan, *, ask: bool = False) -> 
 
 
 def carried_out(
-    options: argparse.Namespace, plan: Plan, *, ask: bool = False
+    options: argparse.Namespace, plan: Plan, *, ask: bool = False, more: bool = False
 ) -> tuple[int, Outcome | None]:
-    """As ``carry_out``; the outcome too, None if it was not to be done."""
+    """As ``carry_out``; the outcome too, None if it was not to be done.
+
+    Args:
+        options: as there.
+        plan: as there.
+        ask: as there.
+        more: another plan was carried out before this one.
+    """
     from natscope.actions.changes import Outcome
 
-    if plan.is_empty():
-        return _nothing(options, plan), None if options.dry_run else Outcome()
-    if options.dry_run:
-        _show(options, plan)
-        return ExitCode.DONE, None
-    if not options.yes and somebody_asks() and (ask or len(plan) > ASK_ABOVE):
-        planned.show(plan)
-        if not _confirmed(plan):
-            diagnostics.note("nothing was changed")
-            return ExitCode.NOTHING, None
-        plan = plan.anew()
-    return _done(options, plan)
+    with planning(more=more):
+        if plan.is_empty():
+            return _nothing(options, plan), None if options.dry_run else Outcome()
+        if options.dry_run:
+            _show(options, plan)
+            return ExitCode.DONE, None
+        if not options.yes and somebody_asks() and (ask or len(plan) > ASK_ABOVE):
+            planned.show(plan)
+            if not _confirmed(plan):
+                diagnostics.note("nothing was changed")
+                return ExitCode.NOTHING, None
+            plan = plan.anew()
+        file = UndoFile(options, plan.action)
+        file.before(plan)
+    return _done(options, plan, file, more=more)
 
 
-def _done(options: argparse.Namespace, plan: Plan) -> tuple[int, Outcome]:
+def _done(
+    options: argparse.Namespace, plan: Plan, file: UndoFile, *, more: bool
+) -> tuple[int, Outcome]:
     from natscope.actions.changes import Outcome
 
-    outcome, file = Outcome(), UndoFile(options, plan.action)
-    file.before(plan)
+    outcome = Outcome()
     progress = _progress(plan)
     dealt = 0
 
@@ -115,7 +145,7 @@ def _done(options: argparse.Namespace, plan: Plan) -> tuple[int, Outcome]:
         interrupted = isinstance(error, KeyboardInterrupt)
         if not outcome.begun:
             if interrupted:
-                diagnostics.note("interrupted; nothing was changed")
+                _tell_untouched(more=more)
             raise
         how = "interrupted" if interrupted else "broken off"
         far = f"after about {dealt} of {_count(len(plan), 'flow')}"

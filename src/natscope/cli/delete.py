@@ -34,7 +34,9 @@ def run(argv: list[str]) -> int:
     from natscope.sources.kernel import Kernel
 
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
-        return changing.carry_out(options, plan.delete(kernel, wanted))
+        with changing.planning():
+            planned = plan.delete(kernel, wanted)
+        return changing.carry_out(options, planned)
 
 
 def needed_filter(options: argparse.Namespace, verb: str) -> str:

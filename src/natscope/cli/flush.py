@@ -39,5 +39,6 @@ def run(argv: list[str]) -> int:
     from natscope.sources.kernel import Kernel
 
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
-        planned = plan.flush(kernel, " ".join(options.words))
+        with changing.planning():
+            planned = plan.flush(kernel, " ".join(options.words))
         return changing.carry_out(options, planned, ask=True)

@@ -41,11 +41,12 @@ def run(argv: list[str]) -> int:
     from natscope.sources import read
     from natscope.sources.kernel import Kernel
 
-    listing = read(options.file)
     wanted = inputs.filter_of(options.words)
-    table = listing.table(wanted)
-    # a filter is about flows
-    expectations, unreadable = _expectations(listing) if wanted is None else ([], 0)
+    with changing.planning():
+        listing = read(options.file)
+        table = listing.table(wanted)
+        # a filter is about flows
+        expectations, unreadable = _expectations(listing) if wanted is None else ([], 0)
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
         planned = plan.insert(
             kernel, table, replace=options.replace, expectations=expectations

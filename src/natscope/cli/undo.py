@@ -42,7 +42,8 @@ def run(argv: list[str]) -> int:
     if options.file is None and not journal.listed():
         return undo_list.nothing()
     path = Path(options.file) if options.file else journal.latest()
-    undo, named, namespace = undo_file.read(path)
+    with changing.planning():
+        undo, named, namespace = undo_file.read(path)
     options.no_undo, options.undo_file = True, None
     with _kernel(options.netns, named, namespace) as kernel:
         code, settled = _take_back(options, kernel, undo)
@@ -59,9 +60,10 @@ def _take_back(
     """The exit code, and whether nothing is left to do."""
     from natscope.actions.undo import plan
 
-    codes, settled = [], not options.dry_run
+    codes: list[int] = []
+    settled = not options.dry_run
     for planned in plan(kernel, undo):
-        code, outcome = changing.carried_out(options, planned)
+        code, outcome = changing.carried_out(options, planned, more=bool(codes))
         codes.append(code)
         if outcome is None:  # no, or not for real
             settled = False

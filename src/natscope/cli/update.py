@@ -66,9 +66,10 @@ def run(argv: list[str]) -> int:
     from natscope.sources.kernel import Kernel
 
     with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
-        planned = plan.update(
-            kernel, wanted, values, mark_mask=mark_mask, labels_mask=labels_mask
-        )
+        with changing.planning():
+            planned = plan.update(
+                kernel, wanted, values, mark_mask=mark_mask, labels_mask=labels_mask
+            )
         return changing.carry_out(options, planned)
 
 

@@ -172,10 +172,14 @@ class LiveTable:
             self._apply(batch)
         if not self._stream.drained or time.monotonic() < self._due():
             return
-        if self._behind or self._rows.silent or self._rows.missing:
+        if self._hidden():
             self.refresh()
         else:
             self._dump_at = math.inf
+
+    def _hidden(self) -> bool:
+        """Whether there may be ends that no event will tell, but a dump."""
+        return self._behind or self._rows.silent > 0 or self._rows.missing > 0
 
     def _due(self) -> float:
         """When a dump is wanted, on the monotonic clock."""
@@ -187,15 +191,31 @@ class LiveTable:
         Raises:
             KernelError: the dump was refused or broke off.
         """
+        self._take_waiting()
+        self._repair(RELIABLE_S if self._reliable else 0)
+
+    def settle(self) -> None:
+        """Tell all that has happened: for who reads what is there and then no more.
+
+        A dump that would be made later, or an end awaited from the kernel once
+        more, would come too late.
+
+        Raises:
+            KernelError: the dump was refused or broke off.
+        """
+        self._take_waiting()
+        if self._hidden():
+            self._repair(wait_s=0)
+
+    def _take_waiting(self) -> None:
         for batch in self._waiting():
             self._apply(batch)
+
+    def _repair(self, wait_s: float) -> None:
         dump, meanwhile = self._dump()
         now = time.time_ns()
         repair, told = self._rows.repair(
-            dump,
-            meanwhile,
-            now_s=time.monotonic(),
-            wait_s=RELIABLE_S if self._reliable else 0,
+            dump, meanwhile, now_s=time.monotonic(), wait_s=wait_s
         )
         # what was lost while dumping is not in the dump for certain
         self._behind = meanwhile.lost > 0

@@ -87,9 +87,9 @@ def _list(request: Request) -> int:
 
 def _get(request: Request) -> int:
     from natscope.cli.conntrack import single
-    from natscope.cli.conntrack.tuples import full_tuple
+    from natscope.cli.conntrack.tuples import named_entry
 
-    key = full_tuple(request)
+    key = named_entry(request)
     found = single.get(request, key) if key is not None else None
     if not found and (key is None or "zone" not in key):
         # not in zone 0, or asked for by more than its tuple

@@ -40,8 +40,9 @@ def check(request: Request, protocol: Protocol | None) -> None:
     if protocol is not None and request.command != "help":
         options, pairs = protocol.options, protocol.pairs
         _check(options, code, given, pairs, protocol.pair_names)
-    if request.command in ("count", "stats") and request.output - {"json"}:
-        # json alone is natscope's
+    count, stats = (request.command == one for one in ("count", "stats"))
+    if (stats and request.output) or (count and request.output - {"json"}):
+        # natscope's: a number is JSON
         raise CommandLineError("Illegal option `--output' with this command")
     zero = request.zero and request.table == "conntrack"
     if zero and not given.isdisjoint(grammar.COMPARISONS):

@@ -268,8 +268,10 @@ def read_of_protocol(draft: Draft, name: str, text: str) -> None:
         _state(draft, protocol, text)
     elif option.kind == protocols.ROLE:
         _role(draft, text)
-    elif option.kind == protocols.NUMBER:
+    elif option.kind in (protocols.NUMBER, protocols.TAG):
         found = number(text, option.most, option.what)
+        if option.kind == protocols.TAG:  # turned round, as -o save writes it
+            found = int.from_bytes(found.to_bytes(4, "little"), "big")
         draft.request.cells[option.column] = found
     else:
         _ports(draft, option, text)

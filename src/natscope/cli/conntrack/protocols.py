@@ -13,14 +13,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from natscope.cli.conntrack.getopt import Longs
 
-PORT, KEY, NUMBER, STATE, ROLE = range(5)
-"""Kinds of values: a port, a GRE key, another number, a state, a DCCP role."""
+PORT, KEY, NUMBER, STATE, ROLE, TAG = range(6)
+"""A port, a GRE key, another number, a state, a DCCP role, an SCTP tag."""
 FLOW, EXPECTED, MASK = range(3)
 """What a value belongs to: the flow, the expected tuple, its mask."""
 _METAVARS = {
     PORT: "PORT[,...]",
     KEY: "KEY[,...]",
     NUMBER: "NUMBER",
+    TAG: "NUMBER",
     STATE: "STATE[,...]",
     ROLE: "client|server",
 }
@@ -170,7 +171,7 @@ def _vtag(way: str, meaning: str) -> ProtocolOption:
     return ProtocolOption(
         f"{way}-vtag",
         f"sctp_vtag_{way}",
-        NUMBER,
+        TAG,
         f"{meaning} verification tag",
         may="U G",
         must="I A Ix",

@@ -121,9 +121,6 @@ def template(request: Request) -> Cells:
     if cells["proto"] == uapi.IPPROTO_TCP:
         flags = requests.window_flags(cells["tcp_state"])
         cells["tcp_flags_orig"] = cells["tcp_flags_reply"] = flags << 8 | flags
-    for name in ("sctp_vtag_orig", "sctp_vtag_reply"):
-        if name in cells:  # as -o save writes them
-            cells[name] = int.from_bytes(cells[name].to_bytes(4, "little"), "big")
     if request.label_add:
         cells["labels"] = showing.label_bits(request, request.label_add)
     return cells

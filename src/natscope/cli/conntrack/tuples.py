@@ -14,6 +14,14 @@ _ICMP_REPLIES = {
     uapi.IPPROTO_ICMP: uapi.ICMP_REPLY_TYPE,
     uapi.IPPROTO_ICMPV6: uapi.ICMPV6_REPLY_TYPE,
 }
+_COMPARED = frozenset(
+    {
+        *("reply_src", "reply_dst", "reply_sport", "reply_dport"),
+        *("tcp_state", "sctp_state", "dccp_state"),
+        *("sctp_vtag_orig", "sctp_vtag_reply"),
+    }
+)
+"""What a flow that its tuple names may be asked for besides."""
 
 
 def full_tuple(request: Request) -> Cells | None:
@@ -24,13 +32,23 @@ def full_tuple(request: Request) -> Cells | None:
     looks a tuple up in either direction, and in zone 0 where none is said:
     :func:`is_entry` tells whether what it found is what was meant.
     """
+    return _key(request, frozenset())
+
+
+def named_entry(request: Request) -> Cells | None:
+    """As ``full_tuple``; that flow may have to be of a reply tuple and a state too."""
+    return _key(request, _COMPARED)
+
+
+def _key(request: Request, also: frozenset[str]) -> Cells | None:
     cells = request.cells
     proto = cells.get("proto")
     if proto is None or _asks_more(request):
         return None
     side = "orig" if "orig_src" in cells else "reply"
     needed = {"proto", f"{side}_src", f"{side}_dst", *_beside(side, proto)}
-    if set(cells) - {"zone"} != needed:
+    more = set(cells) - needed - {"zone"}
+    if not needed <= set(cells) or not more <= also:
         return None
     key: Cells = {**cells, "family": request.family, "reply_proto": proto}
     if side == "reply" and proto in _ICMP_REPLIES:
@@ -57,6 +75,7 @@ def _asks_more(request: Request) -> bool:
         request.networks
         or request.spans
         or request.labels
+        or len(request.states) > 1
         or request.mark is not None
         or "status" in request.given
         or any(one is not None for one in translations)

@@ -46,6 +46,8 @@ SO_MEMINFO = 55
 # linux/netfilter/nfnetlink.h
 NFNL_SUBSYS_CTNETLINK = 1
 NFNL_SUBSYS_CTNETLINK_EXP = 2
+NFNL_SUBSYS_ULOG = 4
+NFNL_SUBSYS_NFTABLES = 10
 
 
 class Group:
@@ -57,6 +59,7 @@ class Group:
     CONNTRACK_EXP_NEW = 4
     CONNTRACK_EXP_UPDATE = 5
     CONNTRACK_EXP_DESTROY = 6
+    NFTRACE = 9
 
 
 # linux/rtnetlink.h, linux/if_addr.h, linux/neighbour.h
@@ -64,12 +67,139 @@ RTM_NEWADDR = 20
 RTM_GETADDR = 22
 RTM_NEWNEIGH = 28
 RTM_GETNEIGH = 30
+RTM_GETROUTE = 26
+RTM_F_LOOKUP_TABLE = 0x1000
+RTM_F_FIB_MATCH = 0x2000
+RTA_DST = 1
+RTA_SRC = 2
+RTA_IIF = 3
+RTA_OIF = 4
+RTA_GATEWAY = 5
+RTA_PREFSRC = 7
+RTA_TABLE = 15
+RTA_MARK = 16
+RTA_VIA = 18
+RTA_IP_PROTO = 27
+RTA_SPORT = 28
+RTA_DPORT = 29
+RTPROT_KERNEL = 2
+RTPROT_BOOT = 3
+RT_TABLE_DEFAULT = 253
+RT_TABLE_MAIN = 254
+RT_TABLE_LOCAL = 255
 IFA_ADDRESS = 1
 IFA_LOCAL = 2
 NDA_DST = 1
 NDA_LLADDR = 2
 NUD_FAILED = 0x20
 NUD_NOARP = 0x40
+
+# linux/netfilter.h: families of tables, beside AF_INET and AF_INET6
+NFPROTO_INET = 1
+NFPROTO_ARP = 3
+NFPROTO_NETDEV = 5
+NFPROTO_BRIDGE = 7
+
+NFT_MSG_TRACE = 17  # enum nf_tables_msg_types, linux/netfilter/nf_tables.h
+
+
+class NftaTrace:
+    """enum nft_trace_attributes; the CT ones since 6.16."""
+
+    NFTA_TRACE_TABLE = 1
+    NFTA_TRACE_CHAIN = 2
+    NFTA_TRACE_RULE_HANDLE = 3
+    NFTA_TRACE_TYPE = 4
+    NFTA_TRACE_VERDICT = 5
+    NFTA_TRACE_ID = 6
+    NFTA_TRACE_LL_HEADER = 7
+    NFTA_TRACE_NETWORK_HEADER = 8
+    NFTA_TRACE_TRANSPORT_HEADER = 9
+    NFTA_TRACE_IIF = 10
+    NFTA_TRACE_IIFTYPE = 11
+    NFTA_TRACE_OIF = 12
+    NFTA_TRACE_OIFTYPE = 13
+    NFTA_TRACE_MARK = 14
+    NFTA_TRACE_NFPROTO = 15
+    NFTA_TRACE_POLICY = 16
+    NFTA_TRACE_PAD = 17
+    NFTA_TRACE_CT_ID = 18
+    NFTA_TRACE_CT_DIRECTION = 19
+    NFTA_TRACE_CT_STATUS = 20
+    NFTA_TRACE_CT_STATE = 21
+
+
+class NftTraceType:
+    """enum nft_trace_types."""
+
+    POLICY = 1
+    RETURN = 2
+    RULE = 3
+
+
+class NftaVerdict:
+    """enum nft_verdict_attributes."""
+
+    NFTA_VERDICT_CODE = 1
+    NFTA_VERDICT_CHAIN = 2
+    NFTA_VERDICT_CHAIN_ID = 3
+
+
+class NfulnlMsg:
+    """enum nfulnl_msg_types, linux/netfilter/nfnetlink_log.h."""
+
+    PACKET = 0
+    CONFIG = 1
+
+
+class Nfula:
+    """enum nfulnl_attr_type."""
+
+    NFULA_PACKET_HDR = 1
+    NFULA_MARK = 2
+    NFULA_TIMESTAMP = 3
+    NFULA_IFINDEX_INDEV = 4
+    NFULA_IFINDEX_OUTDEV = 5
+    NFULA_IFINDEX_PHYSINDEV = 6
+    NFULA_IFINDEX_PHYSOUTDEV = 7
+    NFULA_HWADDR = 8
+    NFULA_PAYLOAD = 9
+    NFULA_PREFIX = 10
+    NFULA_UID = 11
+    NFULA_SEQ = 12
+    NFULA_SEQ_GLOBAL = 13
+    NFULA_GID = 14
+    NFULA_HWTYPE = 15
+    NFULA_HWHEADER = 16
+    NFULA_HWLEN = 17
+    NFULA_CT = 18
+    NFULA_CT_INFO = 19
+    NFULA_VLAN = 20
+    NFULA_L2HDR = 21
+
+
+class NfulaCfg:
+    """enum nfulnl_attr_config."""
+
+    NFULA_CFG_CMD = 1
+    NFULA_CFG_MODE = 2
+    NFULA_CFG_NLBUFSIZ = 3
+    NFULA_CFG_TIMEOUT = 4
+    NFULA_CFG_QTHRESH = 5
+    NFULA_CFG_FLAGS = 6
+
+
+class NfulnlCmd:
+    """enum nfulnl_msg_config_cmds."""
+
+    NONE = 0
+    BIND = 1
+    UNBIND = 2
+    PF_BIND = 3
+    PF_UNBIND = 4
+
+
+NFULNL_COPY_PACKET = 2
 
 
 class CtMsg:
@@ -400,12 +530,54 @@ DCCP_STATES = (
     "INVALID",
 )
 
+
+
+class TcpFlag:
+    """The flags of a TCP header (RFC 9293, RFC 3168)."""
+
+    FIN = 1 << 0
+    SYN = 1 << 1
+    RST = 1 << 2
+    PSH = 1 << 3
+    ACK = 1 << 4
+    URG = 1 << 5
+    ECE = 1 << 6
+    CWR = 1 << 7
+
+
+class SctpChunk:
+    """enum sctp_cid, linux/sctp.h."""
+
+    DATA = 0
+    INIT = 1
+    INIT_ACK = 2
+    SACK = 3
+    HEARTBEAT = 4
+    HEARTBEAT_ACK = 5
+    ABORT = 6
+    SHUTDOWN = 7
+    SHUTDOWN_ACK = 8
+    ERROR = 9
+    COOKIE_ECHO = 10
+    COOKIE_ACK = 11
+    ECN_ECNE = 12
+    ECN_CWR = 13
+    SHUTDOWN_COMPLETE = 14
+
+
+IPPROTO_HOPOPTS = 0
 IPPROTO_ICMP = 1
 IPPROTO_TCP = 6
 IPPROTO_UDP = 17
 IPPROTO_DCCP = 33
+IPPROTO_ROUTING = 43
+IPPROTO_FRAGMENT = 44
 IPPROTO_GRE = 47
+IPPROTO_ESP = 50
+IPPROTO_AH = 51
 IPPROTO_ICMPV6 = 58
+IPPROTO_NONE = 59
+IPPROTO_DSTOPTS = 60
 IPPROTO_SCTP = 132
 IPPROTO_UDPLITE = 136
 PORT_PROTOCOLS = frozenset(

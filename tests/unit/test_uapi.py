@@ -12,7 +12,13 @@ from natscope import uapi
 
 HEADERS = Path("/usr/include/linux/netfilter")
 """Debian's linux-libc-dev."""
-YOUNGER_THAN_SOME_HEADERS = {"CTA_TIMESTAMP_EVENT"}
+YOUNGER_THAN_SOME_HEADERS = {
+    "CTA_TIMESTAMP_EVENT",
+    "NFTA_TRACE_CT_ID",
+    "NFTA_TRACE_CT_DIRECTION",
+    "NFTA_TRACE_CT_STATUS",
+    "NFTA_TRACE_CT_STATE",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Case:
 
 
 COMMON = "nf_conntrack_common.h"
+TABLES = "nf_tables.h"
+LOG = "nfnetlink_log.h"
 CASES = [
     Case(
         "cntl_msg_types",
@@ -83,6 +91,19 @@ CASES = [
         "IPS_",
         frozenset({"NAT_MASK", "NAT_DONE_MASK", "UNCHANGEABLE_MASK", "NAT_CLASH"}),
     ),
+    Case("nft_trace_attributes", uapi.NftaTrace, TABLES),
+    Case("nft_trace_types", uapi.NftTraceType, TABLES, "NFT_TRACETYPE_"),
+    Case("nft_verdict_attributes", uapi.NftaVerdict, TABLES),
+    Case(
+        "nfulnl_msg_types",
+        uapi.NfulnlMsg,
+        LOG,
+        "NFULNL_MSG_",
+        frozenset({"MAX"}),
+    ),
+    Case("nfulnl_attr_type", uapi.Nfula, LOG),
+    Case("nfulnl_attr_config", uapi.NfulaCfg, LOG),
+    Case("nfulnl_msg_config_cmds", uapi.NfulnlCmd, LOG, "NFULNL_CFG_CMD_"),
 ]
 
 

@@ -4,6 +4,7 @@
 
     NatscopeError
     ├── DecodeError          bytes that are not what the kernel documents
+    │   └── DocumentError    a JSON document that is not what its format documents
     ├── ParseError           text that is not what its format documents
     ├── FilterError          a filter that cannot be understood; points at the word
     ├── UnknownColumn        a column that does not exist
@@ -39,6 +40,20 @@ class DecodeError(NatscopeError):
         self.reason = reason
         self.path = path
         self.offset = offset
+
+
+class DocumentError(DecodeError):
+    """A JSON document that is not what its format documents.
+
+    ``path`` names members and places from the outside in; ``offset`` is 0, for a
+    parsed document has none.
+    """
+
+    def __init__(self, reason: str, *, path: tuple[str, ...]) -> None:
+        NatscopeError.__init__(self, f"{'.'.join(path) or 'document'}: {reason}")
+        self.reason = reason
+        self.path = path
+        self.offset = 0
 
 
 class ParseError(NatscopeError):

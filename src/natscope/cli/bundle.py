@@ -1,0 +1,139 @@
+"""``natscope bundle FILE``: a box in one file."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics, inputs, output
+from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.errors import NatscopeError
+
+if TYPE_CHECKING:
+    from natscope.model.bundle import Bundle
+
+EPILOG = """\
+examples:
+  natscope bundle gw1.json.gz               all that decides about packets
+  natscope bundle gw1.json --flows          and the flows of this moment
+  natscope bundle ticket.json --redact      public addresses replaced
+  natscope bundle --show gw1.json.gz        what a bundle holds
+  ssh gw1 natscope bundle - | natscope bundle --show -
+Links, addresses, routes, rules, neighbours, settings and rulesets of nft, iptables
+and ipset; what could not be read is told, and named in the file.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``natscope bundle``."""
+    made = inputs.command_parser(
+        "bundle", "Collect in one file all that decides about packets.", EPILOG
+    )
+    made.add_argument(
+        "file", metavar="FILE", help="gzipped if named .gz; - is standard output"
+    )
+    made.add_argument(
+        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+    )
+    made.add_argument("--flows", action="store_true", help="the flows as well")
+    made.add_argument(
+        "--redact",
+        action="store_true",
+        help="replace public addresses, MAC addresses, the host name and comments",
+    )
+    made.add_argument(
+        "--show", action="store_true", help="tell what is in FILE instead"
+    )
+    made.add_argument("--json", action="store_true", help="with --show: as JSON")
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Write a bundle, or tell what one holds."""
+    options = inputs.parse(parser(), argv)
+    if options.show:
+        return _show(options)
+    if options.json:
+        raise UsageError("--json goes with --show: a bundle is JSON already")
+    if options.netns == "":
+        raise UsageError("--netns needs a name, a process id or a path")
+    bundle = _collected(options)
+    _write(options.file, bundle)
+    diagnostics.note(_told(bundle))
+    for one in bundle.missing:
+        diagnostics.note(f"missing: {one}")
+    return ExitCode.PARTLY if bundle.missing else ExitCode.DONE
+
+
+def _show(options: argparse.Namespace) -> int:
+    if options.netns is not None or options.flows or options.redact:
+        raise UsageError("--show reads a file: it takes no option but --json")
+    from natscope.render.bundle import summary_json, summary_text
+    from natscope.sources.bundle import load
+
+    bundle = load("/dev/stdin" if options.file == "-" else options.file)
+    if options.json:
+        output.write(summary_json(bundle))
+    else:
+        output.write(summary_text(bundle).encode())
+    return ExitCode.DONE
+
+
+def _collected(options: argparse.Namespace) -> Bundle:
+    from natscope import __version__
+    from natscope.sources.bundle import collect
+
+    bundle = replace(collect(options.netns), natscope=__version__)
+    if options.flows:
+        bundle = _with_flows(bundle, options.netns)
+    if options.redact:
+        import secrets
+
+        from natscope.views.redaction import redacted
+
+        # the key is thrown away: nobody can ask it for the addresses
+        bundle = redacted(bundle, secrets.token_bytes(32))
+    return bundle
+
+
+def _with_flows(bundle: Bundle, netns: str | None) -> Bundle:
+    from natscope.render import saved
+    from natscope.sources.kernel import Kernel
+
+    try:
+        with Kernel(netns, wire=diagnostics.wire()) as kernel:
+            table = kernel.table()
+    except NatscopeError as error:
+        return replace(bundle, missing=(*bundle.missing, f"flows: {error}"))
+    text = saved.header(time_ns=bundle.made_ns, flows=len(table)) + saved.flows(table)
+    lines = (text + saved.end(flows=len(table))).decode().splitlines()
+    return replace(bundle, flows=tuple(lines))
+
+
+def _write(file: str, bundle: Bundle) -> None:
+    from natscope.codec.bundle import encode
+
+    if file == "-":
+        output.write(encode(bundle))
+        return
+    from natscope.sources import journal
+
+    # mode 0600, whole or not at all; an OSError names the file: guarded() says it
+    data = encode(bundle, compressed=file.endswith(".gz"))
+    journal.write(Path(file), [data])
+
+
+def _told(bundle: Bundle) -> str:
+    """What was collected, in words."""
+    parts = {
+        "links": len(bundle.links),
+        "routes": len(bundle.routes),
+        "ip rules": len(bundle.rules),
+        "settings": len(bundle.sysctls),
+        "rulesets": len(bundle.rulesets),
+    }
+    if bundle.flows is not None:
+        parts["flows"] = max(0, len(bundle.flows) - 2)  # a header and an end
+    return "collected " + ", ".join(f"{n} {what}" for what, n in parts.items())

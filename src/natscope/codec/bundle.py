@@ -1,0 +1,125 @@
+"""The bundle file: JSON, one part a line, so that diff(1) shows what changed.
+
+``docs/reference/bundle-format`` is the schema.  A file may come from a stranger:
+whatever it holds is a bundle or a DecodeError, and no name in it can be more than
+a name to a program that is given it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+
+from natscope.codec.document import from_json, to_json, wrong
+from natscope.errors import DocumentError
+from natscope.model.bundle import Bundle
+
+FORMAT = "natscope.bundle"
+VERSION = 1
+LONGEST = 1 << 28
+"""Bytes of a document: what a compressed one may grow to."""
+
+_GZIP = b"\x1f\x8b"
+_NAMED = re.compile(re.escape(FORMAT) + r"/(\d{1,6})", re.ASCII)
+
+
+def encode(bundle: Bundle, *, compressed: bool = False) -> bytes:
+    """The file of a bundle; the same bundle always gives the same bytes."""
+    told = to_json(bundle)
+    assert isinstance(told, dict)
+    document = {"format": f"{FORMAT}/{VERSION}", **told}
+    text = "".join(_laid_out(document)).encode() + b"\n"
+    return gzip.compress(text, mtime=0) if compressed else text
+
+
+def decode(data: bytes) -> Bundle:
+    """The bundle a file holds, compressed or not.
+
+    Raises:
+        DecodeError: it is none; the message says which member is wrong, and how.
+            A file of a later major version is refused.
+    """
+    if data.startswith(_GZIP):
+        data = _unzipped(data)
+    try:
+        document = json.loads(data)
+    except RecursionError:
+        raise DocumentError("is nested too deeply", path=()) from None
+    except ValueError as error:
+        raise DocumentError(f"is no JSON: {error}", path=()) from None
+    if not isinstance(document, dict):
+        raise wrong("an object", document, ())
+    _check_version(document.get("format"))
+    bundle = from_json(Bundle, document)
+    _check_families(bundle)
+    return bundle
+
+
+def _check_version(told: object) -> None:
+    found = _NAMED.fullmatch(told) if isinstance(told, str) else None
+    if found is None:
+        raise wrong(f'"{FORMAT}/{VERSION}"', told, ("format",))
+    if int(found[1]) != VERSION:
+        raise DocumentError(
+            f"is {found[0]}; this natscope reads {FORMAT}/{VERSION}: use a newer one",
+            path=("format",),
+        )
+
+
+def _check_families(bundle: Bundle) -> None:
+    """Addresses that stand together are of one family, and no prefix is longer."""
+    for at, link in enumerate(bundle.links):
+        for number, one in enumerate(link.addresses):
+            path = ("links", str(at), "addresses", str(number))
+            if one.prefix > one.local.max_prefixlen:
+                raise wrong("a length of a prefix", one.prefix, (*path, "prefix"))
+            if one.peer is not None and one.peer.version != one.local.version:
+                raise wrong("an address of one family", str(one.peer), (*path, "peer"))
+    for at, rule in enumerate(bundle.rules):
+        for name, prefix in (("src", rule.src), ("dst", rule.dst)):
+            version = 4 if rule.family == "inet" else 6
+            if prefix is not None and prefix.version != version:
+                wanted = f"a prefix of {rule.family}"
+                raise wrong(wanted, str(prefix), ("rules", str(at), name))
+
+
+def _unzipped(data: bytes) -> bytes:
+    unzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        text = unzip.decompress(data, LONGEST)
+    except zlib.error as error:
+        raise DocumentError(f"cannot be decompressed: {error}", path=()) from None
+    if unzip.unconsumed_tail:
+        raise DocumentError(f"is longer than {LONGEST >> 20} MiB", path=())
+    if not unzip.eof:
+        raise DocumentError("is cut off", path=())
+    return text
+
+
+def _laid_out(value: object, depth: int = 0) -> Iterator[str]:
+    """JSON with line breaks between parts, but not within one."""
+    if not isinstance(value, dict | list) or not _is_broken(value, depth):
+        yield json.dumps(value, ensure_ascii=False)
+        return
+    indent = "\n" + " " * depth
+    if isinstance(value, dict):
+        opening, closing = "{", "}"
+        parts = [(f"{json.dumps(name)}: ", told) for name, told in value.items()]
+    else:
+        opening, closing = "[", "]"
+        parts = [("", told) for told in value]
+    for label, told in parts:
+        yield f"{opening}{indent} {label}"
+        yield from _laid_out(told, depth + 1)
+        opening = ","
+    yield indent + closing
+
+
+def _is_broken(value: dict[str, object] | list[object], depth: int) -> bool:
+    """Whether each member has a line: of the document, its parts, and of text."""
+    if not value or depth < 2:
+        return bool(value)
+    return isinstance(value, list) or isinstance(value.get("text"), list)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket as socket
 import errno
 import os
+import select
 import struct
 import sys
 
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     Wire = Callable[[str, bytes], None]
     """Called with "sent" or "received" and the bytes, for each datagram."""
 
+KIND = (socket.AF_NETLINK, socket.SOCK_RAW)
+"""Family and type of the socket :meth:`NetlinkSocket.of` takes."""
 RECEIVE_BUFFER = 8 << 20
 TIMEOUT_S = 30
 _LARGEST = 1 << 20
+_MEMINFO = struct.Struct("=9I")
+_DROPS = 8
 _ANSWER = 1 << 16
 """Bytes no answer about one entry has."""
 _FINAL = (uapi.NLMSG_DONE, uapi.NLMSG_ERROR, uapi.NLMSG_OVERRUN)
@@ -53,6 +58,19 @@ class NetlinkSocket:
                 self._socket = _open(protocol)
         self._wire = wire
         self._seq = int.from_bytes(os.urandom(3), "big")
+
+    @classmethod
+    def of(cls, opened: socket.socket) -> NetlinkSocket:
+        """On a socket that was opened elsewhere: in another user's namespace.
+
+        Raises:
+            KernelError: it is no netlink socket.
+        """
+        made = cls.__new__(cls)
+        made._socket = _prepared(opened)
+        made._wire = None
+        made._seq = int.from_bytes(os.urandom(3), "big")
+        return made
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -121,6 +139,39 @@ class NetlinkSocket:
         """Make the receive buffer larger; its size now (the kernel doubles it)."""
         _set_buffer(self._socket, size)
         return self._buffer_size()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until something is there; false after ``timeout`` seconds."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+    def drain(self, operation: str) -> list[bytes]:
+        """Every datagram that is there; does not wait.
+
+        Raises:
+            KernelError: the socket failed.  A loss is no failure: see ``dropped``.
+        """
+        found: list[bytes] = []
+        while True:
+            try:
+                data = self._socket.recv(_LARGEST, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                # comes once, before what is queued
+                if error.errno == errno.ENOBUFS:
+                    continue
+                raise _os_error(operation, error) from error
+            if self._wire is not None:
+                self._wire("received", data)
+            found.append(data)
+
+    def dropped(self) -> int:
+        """How many messages found no room so far (sk_drops)."""
+        told = self.getsockopt(uapi.SO_MEMINFO, _MEMINFO.size)
+        drops: int = _MEMINFO.unpack(told)[_DROPS]
+        return drops
 
     def _buffer_size(self) -> int:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -250,6 +301,10 @@ def _open(protocol: int) -> socket.socket:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     except OSError as error:
         raise _os_error("opening a netlink socket", error) from error
+    return _prepared(sock)
+
+
+def _prepared(sock: socket.socket) -> socket.socket:
     try:
         _prepare(sock)
     except OSError as error:
@@ -280,7 +335,8 @@ def _attach(sock: socket.socket, program: bytes) -> None:
 
 
 def _prepare(sock: socket.socket) -> None:
-    sock.bind((0, 0))
+    if sock.getsockname()[0] == 0:  # else it is bound
+        sock.bind((0, 0))
     _set_buffer(sock, RECEIVE_BUFFER)
     sock.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_EXT_ACK, 1)
     # The kernel's own timeout keeps the socket blocking: one system call a read.

@@ -1,0 +1,166 @@
+"""Cases put to a twin, each with a clean table.
+
+Most are told by what leaves the box alone.  Where that is not enough, or is not what
+was expected, the packets are sent once more and traced.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from natscope.model.cases import Case, Step
+from natscope.model.journey import Sightings
+from natscope.model.packet import Question, answer
+from natscope.rehearse.twin import Twin
+
+if TYPE_CHECKING:
+    from natscope.model.bundle import Bundle
+    from natscope.model.tuples import Address
+
+_CPU = 36
+"""Where proc_pid_stat(5) has the number of the CPU, after the name of the program."""
+_QUEUES = re.compile(r"\bqueue\b|NFQUEUE")
+_REMEMBERS = re.compile(
+    r"\blimit rate\b|\bquota\b|\bct count\b|\b(add|update|delete) @|\bnumgen\b|"
+    r"-m (limit|hashlimit|quota|recent|connlimit|statistic)\b|-j SET\b"
+)
+"""What a packet spends or leaves in a ruleset, beside entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Who tells whether packets are as a case expects."""
+
+    settled: Callable[[Case, Sequence[Sightings]], bool]
+    """They surely are, though they were not traced."""
+    is_good: Callable[[Case, Sequence[Sightings]], bool]
+    """They are; they were traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A case's packets, as they were seen.
+
+    ``seen`` is one a step, then the reply; shorter, where nothing left that could be
+    answered.
+    """
+
+    seen: tuple[Sightings, ...]
+    is_traced: bool
+
+
+class Checker:
+    """Runs cases on a twin of its own, for as long as it is open.
+
+    Args:
+        bundle: what the box is.
+        judge: tells which packets need no trace.
+        trace: trace all.
+
+    Raises:
+        NamespaceError: this user may have no namespaces.
+        MissingTool: ip(8), nft(8) or what loads a ruleset is not installed.
+        NatscopeError: a ruleset cannot be loaded.
+    """
+
+    def __init__(self, bundle: Bundle, judge: Judge, *, trace: bool = False) -> None:
+        text = "\n".join(ruleset.text for ruleset in bundle.rulesets)
+        self._bundle, self._judge = bundle, judge
+        # what is queued leaves no more than what is dropped
+        self._traces_all = trace or bool(_QUEUES.search(text))
+        self._origins: dict[tuple[Address, Address], str | None] = {}
+        self.remembers = bool(_REMEMBERS.search(text))
+        """Rules have limits, quotas or sets that earlier packets change: what is not
+        as expected is sent again to a new twin."""
+        self._cpus = os.sched_getaffinity(0)
+        # packets wait in the backlog of one CPU: there alone they keep their order
+        os.sched_setaffinity(0, {_cpu()} & self._cpus or self._cpus)
+        try:
+            self._open()
+        except BaseException:
+            os.sched_setaffinity(0, self._cpus)
+            raise
+
+    def _open(self) -> None:
+        self.twin = Twin(self._bundle)
+        self._made = self.twin.made()
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the twin."""
+        os.sched_setaffinity(0, self._cpus)
+        self._end()
+
+    def _end(self) -> None:
+        self._made.close()
+        self.twin.close()
+
+    def run(self, case: Case) -> Run:
+        """Put a case's packets in, in order.
+
+        Raises:
+            NatscopeError: the box has no such interface, or no route says which.
+        """
+        if not (self._traces_all or case.expectation.needs_trace):
+            seen = self._sent(case, traced=False)
+            if self._judge.settled(case, seen):
+                return Run(seen, is_traced=False)
+        seen = self._sent(case, traced=True)
+        if self.remembers and not self._judge.is_good(case, seen):
+            self._end()
+            self._open()
+            seen = self._sent(case, traced=True)
+        return Run(seen, is_traced=True)
+
+    def _sent(self, case: Case, *, traced: bool) -> tuple[Sightings, ...]:
+        send = self.twin.send if traced else self.twin.send_untraced
+        steps = case.steps
+        if case.expectation.reply is not None:
+            steps = (*steps, Step(None))
+        seen: list[Sightings] = []
+        try:
+            for step in steps:
+                asked = self._asked(step, seen[-1] if seen else None)
+                if asked is None:
+                    break
+                seen.append(send(asked))
+        finally:
+            self._made.forget()
+        return tuple(seen)
+
+    def _asked(self, step: Step, last: Sightings | None) -> Question | None:
+        """What is sent; None: there is nothing to answer."""
+        question = step.question
+        if question is None:
+            left = None if last is None else last.departure
+            if left is None:
+                return None
+            return Question(answer(left.packet), left.interface)
+        if step.is_placed:
+            return question
+        ends = question.packet.src, question.packet.dst
+        if ends not in self._origins:
+            self._origins[ends] = self.twin.origin(question.packet)
+        return replace(question, iif=self._origins[ends])
+
+
+def _cpu() -> int:
+    """The CPU this thread runs on."""
+    told = Path("/proc/thread-self/stat").read_text()
+    return int(told.rpartition(")")[2].split()[_CPU])

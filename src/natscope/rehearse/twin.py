@@ -1,0 +1,337 @@
+"""The twin of a box: packets are put into it, and the kernel tells what it does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from natscope import uapi
+from natscope.codec import packets, routes
+from natscope.codec.text import ruleset
+from natscope.codec.traversal import Assembler, packet_of
+from natscope.errors import KernelError
+from natscope.model.bundle import Bundle
+from natscope.model.flow import Flow
+from natscope.model.journey import (
+    Departure,
+    Hook,
+    Routed,
+    Rule,
+    Sightings,
+    Visit,
+)
+from natscope.model.packet import Packet, Question
+from natscope.rehearse import positions
+from natscope.rehearse.building import build
+from natscope.rehearse.counters import Counters
+from natscope.rehearse.entries import Made
+from natscope.rehearse.lookups import Lookups
+from natscope.rehearse.private import Private
+from natscope.rehearse.wires import Frame, Wires, mac_of
+from natscope.sources.tracing import PacketLog, Traces
+from natscope.table.flowtable import FlowTable
+
+_OF_CONNTRACK = "nf_ct_"
+"""So nf_ct_l4proto_log_invalid() begins, whatever a rule may log."""
+_LATE_S = 0.05
+"""So long a packet that left may take to the other end of its wire."""
+
+
+class Twin:
+    """A box's twin, for as long as it is open.
+
+    Args:
+        bundle: what the box is.
+
+    Raises:
+        NamespaceError: this user may have no namespaces.
+        MissingTool: ip(8), nft(8) or what loads a ruleset is not installed.
+        NatscopeError: a ruleset cannot be loaded.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._private = Private()
+        try:
+            self.missing = build(self._private, bundle)
+            self._open()
+        except BaseException:
+            self._private.close()
+            raise
+
+    def _open(self) -> None:
+        private = self._private
+        self._listed = self._ruleset()
+        self.is_tracking = _tracks(self.bundle)
+        self._traces = Traces(socket=private.netlink(uapi.NETLINK_NETFILTER))
+        self._log = PacketLog(socket=private.netlink(uapi.NETLINK_NETFILTER))
+        for family in (uapi.AF_INET, uapi.AF_INET6):
+            self._log.take_over(family)
+        private.write("net/netfilter/nf_conntrack_log_invalid", "255")
+        self._counters = Counters(private)
+        links = self._interfaces()
+        self._names: dict[int, str] = {one["ifindex"]: one["ifname"] for one in links}
+        is_zoned = any("zone" in one.text for one in self.bundle.rulesets)
+        self._asked = Lookups(private, self._names, is_zoned=is_zoned)
+        self._wires = Wires(
+            private,
+            {
+                one["ifname"]: mac_of(one["address"])
+                for one in links
+                if one["link_type"] == "ether"
+            },
+        )
+
+    def __enter__(self) -> Twin:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the twin."""
+        self._wires.close()
+        self._asked.close()
+        self._traces.close()
+        self._log.close()
+        self._counters.close()
+        self._private.close()
+
+    def send(self, question: Question) -> Sightings:
+        """Put a packet in, and tell what the kernel did with it.
+
+        What it leaves in the table stays there for the next packet.
+
+        Raises:
+            NatscopeError: the box has no such interface.
+        """
+        for rest in (self._wires.take, self._traces.read, self._log.read):
+            rest()
+        before = self._asked.entries(question.packet.tuple)
+        self._counters.mark()
+        refused = self._wires.put(question)
+        self._wires.settle()
+        visits = self._seen()
+        frames = self._wires.take(_LATE_S if _left(visits) else 0.0)
+        departures = tuple(self._departures(question, visits, frames))
+        stays = any(not departure.is_answer for departure in departures)
+        # the last: before conntrack, a packet may have a template with the zone
+        known = next((v.tracked.id for v in reversed(visits) if v.tracked), None)
+        after = self._asked.entries(question.packet.tuple, known)
+        seen = Sightings(
+            visits=visits,
+            question=question,
+            departures=departures,
+            before=_entry(before, known),
+            after=_entry(after, known),
+            routed=self._routed(question, visits),
+            is_tracked=self.is_tracking,
+            invalid=tuple(self._logged(question.packet)),
+            counters=() if stays else tuple(self._counters.risen().items()),
+            sysctls=self._settings(question),
+        )
+        if refused is not None and not visits:
+            error = KernelError("sending", refused.errno or 0, str(refused))
+            seen = replace(seen, routed=routes.no_route(error))
+        return seen
+
+    def send_untraced(self, question: Question) -> Sightings:
+        """Put a packet in, and tell what left alone, or that it was delivered.
+
+        No rules, route and entry: a tenth of the time.  A packet with a sender of
+        its own is traced all the same.
+
+        Raises:
+            NatscopeError: the box has no such interface.
+        """
+        if question.mac is not None:
+            return self.send(question)
+        self._wires.take()
+        self._traces.read()
+        self._wires.put(question, traced=False)
+        frames, told = self._wires.take(), self._traces.read()
+        if not (frames or told):
+            self._wires.settle()
+            frames, told = self._wires.take(), self._traces.read()
+        departures = list(self._departures(question, (), frames))
+        if told:
+            packet = packet_of(told[0]) or question.packet
+            departures.append(Departure(None, packet))
+        return Sightings(question=question, departures=tuple(departures))
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of the twin, with their handles there."""
+        return self._listed.rules
+
+    def made(self) -> Made:
+        """The entries that will be made from now on; to be closed."""
+        return Made(self._private)
+
+    def origin(self, packet: Packet) -> str | None:
+        """Where a packet with this source comes in; None: it is the box's own.
+
+        Raises:
+            NatscopeError: no route leads to its source.
+        """
+        return self._asked.origin(packet)
+
+    def insert(self, table: FlowTable) -> int:
+        """Put flows of the box in; how many the kernel did not take."""
+        return self._asked.insert(table)
+
+    def forget(self, flow: Flow) -> None:
+        """Take an entry out again."""
+        self._asked.forget(flow)
+
+    def change(self, command: str) -> str:
+        """Run a shell command in the twin's namespaces; what it prints.
+
+        Raises:
+            NatscopeError: it failed; the message holds what it said.
+        """
+        said = self._private.run(["sh", "-c", command])
+        self._listed = self._ruleset()
+        return said
+
+    def _seen(self) -> tuple[Visit, ...]:
+        """The way of what was put in, from the trace."""
+        assembler = Assembler(self._listed, self._names.get)
+        found: list[Visit] = []
+        for message in self._traces.read():
+            for visits in assembler.feed(message):
+                found += visits
+        for visits in assembler.flush():
+            found += visits
+        # natscope's own drop, after confirmation, is no part of the way
+        return tuple(visit for visit in found if not _is_delivery(visit))
+
+    def _logged(self, packet: Packet) -> Iterator[str]:
+        """What conntrack said of it; it may call the box's answers INVALID too."""
+        for one in self._log.read():
+            if one.prefix.startswith(_OF_CONNTRACK):
+                told = packets.decode(one.payload, cut=True)
+                if _sent(told) == _sent(packet):
+                    yield one.prefix.strip()
+
+    def _departures(
+        self, question: Question, visits: tuple[Visit, ...], frames: list[Frame]
+    ) -> Iterator[Departure]:
+        delivered = [v for v in visits if v.base.hook == Hook.INPUT]
+        for frame in frames:
+            answer = _is_answer(question.packet, frame.packet)
+            yield Departure(frame.interface, frame.packet, is_answer=answer)
+        if delivered and _passed(delivered):
+            told = [v.packet for v in delivered if v.packet]
+            packet = told[-1] if told else question.packet
+            yield Departure(None, packet)
+
+    def _routed(self, question: Question, visits: tuple[Visit, ...]) -> Routed:
+        """Where the packet goes as it is after prerouting."""
+        later = [v for v in visits if v.packet and v.base.hook != Hook.POSTROUTING]
+        packet = (later[-1].packet if later else None) or question.packet
+        turned = replace(question.packet, dst=packet.dst, dport=packet.dport)
+        mark = later[-1].mark if later else question.mark
+        return self._asked.route(replace(question, packet=turned, mark=mark))
+
+    def _settings(self, question: Question) -> tuple[tuple[str, str], ...]:
+        if question.iif is None:
+            return ()
+        version = "ipv4" if question.packet.src.version == 4 else "ipv6"
+        found = {}
+        for name in ("forwarding", "rp_filter"):
+            values = [
+                self.bundle.sysctls.get(f"net/{version}/conf/{where}/{name}", "")
+                for where in (question.iif, "all")
+            ]
+            if values[0]:
+                found[name] = max(values) if name == "rp_filter" else values[0]
+        return tuple(found.items())
+
+    def _ruleset(self) -> ruleset.Ruleset:
+        """The rules with their handles in the twin."""
+        listed = self._private.run(["nft", "-s", "-a", "list", "ruleset"])
+        others = []
+        for tool, table in dict.fromkeys(_iptables(self.bundle)):
+            family = "ip6" if tool.startswith("ip6") else "ip"
+            text = self._private.run([f"{tool}-save", "-t", table])
+            others.append(ruleset.parse_iptables(text, family=family, tool=tool))
+        return ruleset.joined(ruleset.parse_nft(listed), *others)
+
+    def _interfaces(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(
+            self._private.run(["ip", "-j", "link"])
+        )
+        return found
+
+
+def _is_answer(asked: Packet, packet: Packet) -> bool:
+    """Whether the box itself made it: an ICMP error, a reset, an echo reply."""
+    if packet.proto != asked.proto:
+        return True  # no translation changes it
+    if packet.fragment is not None:
+        return False
+    resets = (packet.tcp_flags or 0) & uapi.TcpFlag.RST
+    if resets and not (asked.tcp_flags or 0) & uapi.TcpFlag.RST:
+        return True
+    return packet.icmp_type != asked.icmp_type
+
+
+def _sent(packet: Packet) -> tuple[object, ...]:
+    """What tells a packet from an answer to it."""
+    return packet.src, packet.proto, packet.tcp_flags
+
+
+def _entry(found: list[Flow], known: int | None) -> Flow | None:
+    """The one a trace told of; the only one, if it told of none."""
+    for flow in found:
+        if flow.id == known or known is None:
+            return flow
+    return None
+
+
+def _is_delivery(visit: Visit) -> bool:
+    return visit.base.table == positions.TABLE and visit.base.name == "delivered"
+
+
+def _passed(visits: list[Visit]) -> bool:
+    """Whether the last of natscope's chains at a hook was reached."""
+    last = visits[-1].base
+    return last.table == positions.TABLE and last.priority == positions.LAST
+
+
+def _left(visits: tuple[Visit, ...]) -> bool:
+    """Whether a packet passed postrouting."""
+    late = [v for v in visits if v.base.hook == Hook.POSTROUTING]
+    return bool(late) and _passed(late)
+
+
+def _iptables(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """The tables an iptables made, with its name."""
+    for one in bundle.rulesets:
+        if "tables" in one.tool:
+            for table in _TABLE.findall(one.text):
+                yield one.tool, table
+
+
+_TABLE = re.compile(r"^\*(\S+)", re.MULTILINE)
+_TRACKING = re.compile(
+    r"\b(ct|snat|dnat|masquerade|redirect|synproxy|flow add)\b|"
+    r"-m (conntrack|state|conn\w+|helper|cluster)|"
+    r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP|CT|NOTRACK|CONN\w+|SYNPROXY)"
+)
+
+
+def _tracks(bundle: Bundle) -> bool:
+    """Whether a rule asks for connection tracking: without, its hooks are not there
+    (nf_ct_netns_get)."""
+    return any(_TRACKING.search(ruleset.text) for ruleset in bundle.rulesets)

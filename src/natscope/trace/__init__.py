@@ -1,0 +1,1 @@
+"""What the live kernel does with real packets: rules and positions."""

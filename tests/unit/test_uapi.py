@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from natscope import uapi
+from natscope.uapi import nflog, nftables
 
 HEADERS = Path("/usr/include/linux/netfilter")
 """Debian's linux-libc-dev."""
@@ -91,19 +92,19 @@ CASES = [
         "IPS_",
         frozenset({"NAT_MASK", "NAT_DONE_MASK", "UNCHANGEABLE_MASK", "NAT_CLASH"}),
     ),
-    Case("nft_trace_attributes", uapi.NftaTrace, TABLES),
-    Case("nft_trace_types", uapi.NftTraceType, TABLES, "NFT_TRACETYPE_"),
-    Case("nft_verdict_attributes", uapi.NftaVerdict, TABLES),
+    Case("nft_trace_attributes", nftables.NftaTrace, TABLES),
+    Case("nft_trace_types", nftables.NftTraceType, TABLES, "NFT_TRACETYPE_"),
+    Case("nft_verdict_attributes", nftables.NftaVerdict, TABLES),
     Case(
         "nfulnl_msg_types",
-        uapi.NfulnlMsg,
+        nflog.NfulnlMsg,
         LOG,
         "NFULNL_MSG_",
         frozenset({"MAX"}),
     ),
-    Case("nfulnl_attr_type", uapi.Nfula, LOG),
-    Case("nfulnl_attr_config", uapi.NfulaCfg, LOG),
-    Case("nfulnl_msg_config_cmds", uapi.NfulnlCmd, LOG, "NFULNL_CFG_CMD_"),
+    Case("nfulnl_attr_type", nflog.Nfula, LOG),
+    Case("nfulnl_attr_config", nflog.NfulaCfg, LOG),
+    Case("nfulnl_msg_config_cmds", nflog.NfulnlCmd, LOG, "NFULNL_CFG_CMD_"),
 ]
 
 

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 
-from natscope import uapi
 from natscope.codec.document import from_json, wrong
 from natscope.errors import DocumentError
 from natscope.model.bundle import (
@@ -21,6 +20,7 @@ from natscope.model.bundle import (
     Route,
     RoutingRule,
 )
+from natscope.uapi import rtnetlink
 
 _TYPE_NAMES = """
     unspec unicast local broadcast anycast multicast blackhole unreachable prohibit
@@ -30,9 +30,9 @@ _TYPES = dict(enumerate(_TYPE_NAMES.split()))
 """RTN_*, linux/rtnetlink.h; FR_ACT_* of rules has the same numbers from 6 on."""
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 _TABLES = {
-    "default": uapi.RT_TABLE_DEFAULT,
-    "main": uapi.RT_TABLE_MAIN,
-    "local": uapi.RT_TABLE_LOCAL,
+    "default": rtnetlink.RT_TABLE_DEFAULT,
+    "main": rtnetlink.RT_TABLE_MAIN,
+    "local": rtnetlink.RT_TABLE_LOCAL,
 }
 _PROTOCOLS = {"unspec": 0, "redirect": 1, "kernel": 2, "boot": 3, "static": 4}
 _PROTOCOLS |= {"ra": 9, "dhcp": 16, "bird": 12, "zebra": 11, "bgp": 186, "ospf": 188}
@@ -259,7 +259,7 @@ def _route(told: _Told, family: Family) -> Route:
     sizes = metrics[0] if metrics else _Told({}, ())
     members = {
         "dst": told.prefix("dst", family),
-        "table": told.number("table", _TABLES) or uapi.RT_TABLE_MAIN,
+        "table": told.number("table", _TABLES) or rtnetlink.RT_TABLE_MAIN,
         "type": kind or "unicast",
         "via": _gateway(told),
         "dev": told.text("dev"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
-from natscope import uapi
 from natscope.model.bundle import (
     Bundle,
     Family,
@@ -21,6 +20,7 @@ from natscope.model.bundle import (
     Route,
     RoutingRule,
 )
+from natscope.uapi import rtnetlink
 
 _OWN_ADDRESSES = {ip_address("127.0.0.1"), ip_address("::1")}
 """What the loopback interface gets when it goes up."""
@@ -34,11 +34,11 @@ _LAST_METRIC = 0xFFFF_FFFF
 """Of ip6_null_entry, which older kernels print."""
 _DEFAULT_RULES: dict[Family, dict[int, int]] = {
     "inet": {
-        0: uapi.RT_TABLE_LOCAL,
-        32766: uapi.RT_TABLE_MAIN,
-        32767: uapi.RT_TABLE_DEFAULT,
+        0: rtnetlink.RT_TABLE_LOCAL,
+        32766: rtnetlink.RT_TABLE_MAIN,
+        32767: rtnetlink.RT_TABLE_DEFAULT,
     },
-    "inet6": {0: uapi.RT_TABLE_LOCAL, 32766: uapi.RT_TABLE_MAIN},
+    "inet6": {0: rtnetlink.RT_TABLE_LOCAL, 32766: rtnetlink.RT_TABLE_MAIN},
 }
 """What every namespace begins with: fib_default_rules_init()."""
 
@@ -134,13 +134,13 @@ def _made_by_the_kernel(
 
 
 def _is_made(route: Route, made: set[tuple[str, IPv4Address | IPv6Address]]) -> bool:
-    if route.protocol != uapi.RTPROT_KERNEL:
+    if route.protocol != rtnetlink.RTPROT_KERNEL:
         return False
     if route.metric == _LAST_METRIC or route.type == "anycast":
         return True
     if route.dst in _OF_EVERY_BOX:
         return True
-    if route.table != uapi.RT_TABLE_LOCAL:
+    if route.table != rtnetlink.RT_TABLE_LOCAL:
         return False
     if route.dst == _LOOPBACK:
         return True
@@ -184,7 +184,7 @@ class _OnLink:
     def _search(
         self, via: IPv4Address | IPv6Address, dev: str | None, table: int
     ) -> bool:
-        tables = (table, uapi.RT_TABLE_MAIN)
+        tables = (table, rtnetlink.RT_TABLE_MAIN)
         matching = [
             (route.dst.prefixlen, hop.via is None)
             for route, hop in self._hops
@@ -243,7 +243,7 @@ def _rules(bundle: Bundle, family: Family) -> Iterator[str]:
     if not rules:
         return  # not read, or no such family here
     defaults = {
-        RoutingRule(family, priority, table=table, protocol=uapi.RTPROT_KERNEL)
+        RoutingRule(family, priority, table=table, protocol=rtnetlink.RTPROT_KERNEL)
         for priority, table in _DEFAULT_RULES[family].items()
     }
     for rule in rules:

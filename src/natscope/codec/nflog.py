@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.errors import DecodeError
-from natscope.uapi import Nfula, NfulaCfg, NfulnlCmd, NfulnlMsg
+from natscope.uapi.nflog import (
+    NFULNL_COPY_PACKET,
+    Nfula,
+    NfulaCfg,
+    NfulnlCmd,
+    NfulnlMsg,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +75,7 @@ def bind_request(group: int, *, seq: int, copied: int = COPIED) -> bytes:
         group,
         seq,
         nla.build(NfulaCfg.NFULA_CFG_CMD, bytes([NfulnlCmd.BIND])),
-        nla.build(NfulaCfg.NFULA_CFG_MODE, _MODE.pack(copied, uapi.NFULNL_COPY_PACKET)),
+        nla.build(NfulaCfg.NFULA_CFG_MODE, _MODE.pack(copied, NFULNL_COPY_PACKET)),
         nla.build(NfulaCfg.NFULA_CFG_QTHRESH, struct.pack(">I", 1)),
     )
 

@@ -15,20 +15,21 @@ from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.errors import DecodeError
 from natscope.model.journey import Tracked, Verdict
-from natscope.uapi import NftaTrace, NftaVerdict
+from natscope.uapi import nftables
+from natscope.uapi.nftables import NftaTrace, NftaVerdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-TYPE = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_TRACE
+TYPE = uapi.NFNL_SUBSYS_NFTABLES << 8 | nftables.NFT_MSG_TRACE
 """nlmsg_type of a trace message."""
 FAMILIES = {
-    uapi.NFPROTO_INET: "inet",
+    nftables.NFPROTO_INET: "inet",
     uapi.AF_INET: "ip",
-    uapi.NFPROTO_ARP: "arp",
-    uapi.NFPROTO_NETDEV: "netdev",
-    uapi.NFPROTO_BRIDGE: "bridge",
+    nftables.NFPROTO_ARP: "arp",
+    nftables.NFPROTO_NETDEV: "netdev",
+    nftables.NFPROTO_BRIDGE: "bridge",
     uapi.AF_INET6: "ip6",
 }
 """nft's words for the families of tables."""
@@ -49,7 +50,7 @@ class TraceMessage:
     id: int
     """The same for all steps of a packet, and sometimes for the next one's too."""
     type: int
-    """Of uapi.NftTraceType; wrong for ends of chains on 6.18: see ``is_end``."""
+    """Of nftables.NftTraceType; wrong for ends of chains on 6.18: see ``is_end``."""
     rule_handle: int | None = None
     verdict: Verdict | None = None
     target: str | None = None
@@ -82,7 +83,7 @@ class TraceMessage:
         Not by the type: nft_trace_notify() compares a masked verdict with
         NFT_CONTINUE, which never is equal, so 6.18 says RULE without a handle.
         """
-        return self.rule_handle is None and self.type != uapi.NftTraceType.POLICY
+        return self.rule_handle is None and self.type != nftables.NftTraceType.POLICY
 
     @property
     def tracked(self) -> Tracked | None:
@@ -127,48 +128,46 @@ class _Told:
     def read(self, attribute: nla.Attribute) -> None:
         kind, start = attribute.type, attribute.start
         payload = bytes(self.message[start : attribute.end])
-        path = (_NAMES.get(kind, f"NFTA_TRACE_UNKNOWN{kind}"),)
         if kind in _NUMBERS:
             name, form = _NUMBERS[kind]
-            self.values[name] = _number(payload, form, path, start)
+            self.values[name] = _number(payload, form, (kind,), start)
         elif kind in _TEXTS:
             self.values[_TEXTS[kind]] = _text(payload)
         elif kind in _HEADERS:
             self.values[_HEADERS[kind]] = payload
         elif kind == NftaTrace.NFTA_TRACE_POLICY:
-            code = _number(payload, ">i", path, start)
-            self.values["policy"] = _verdict(code, path, start)
+            self.values["policy"] = _verdict(payload, (kind,), start)
         elif kind == NftaTrace.NFTA_TRACE_VERDICT:
-            self.nested_verdict(attribute, path)
+            self.nested_verdict(attribute)
         elif kind != NftaTrace.NFTA_TRACE_PAD:
             self.unknown.append((kind, payload))
 
-    def nested_verdict(self, outer: nla.Attribute, path: tuple[str, ...]) -> None:
+    def nested_verdict(self, outer: nla.Attribute) -> None:
+        path = ("NFTA_TRACE_VERDICT",)
         for inner in nla.walk(self.message, outer.start, outer.end, path):
             payload = bytes(self.message[inner.start : inner.end])
             if inner.type == NftaVerdict.NFTA_VERDICT_CODE:
-                here = (*path, "NFTA_VERDICT_CODE")
-                code = _number(payload, ">i", here, inner.start)
-                self.values["verdict"] = _verdict(code, here, inner.start)
+                kinds = (outer.type, inner.type)
+                self.values["verdict"] = _verdict(payload, kinds, inner.start)
             elif inner.type == NftaVerdict.NFTA_VERDICT_CHAIN:
                 self.values["target"] = _text(payload)
 
 
-_NAMES = uapi.names(NftaTrace)
+_BYTE, _SHORT, _WORD, _LONG, _CODE = map(struct.Struct, (">B", ">H", ">I", ">Q", ">i"))
 _NUMBERS = {
-    NftaTrace.NFTA_TRACE_RULE_HANDLE: ("rule_handle", ">Q"),
-    NftaTrace.NFTA_TRACE_TYPE: ("type", ">I"),
-    NftaTrace.NFTA_TRACE_ID: ("id", ">I"),
-    NftaTrace.NFTA_TRACE_IIF: ("iif", ">I"),
-    NftaTrace.NFTA_TRACE_IIFTYPE: ("iif_type", ">H"),
-    NftaTrace.NFTA_TRACE_OIF: ("oif", ">I"),
-    NftaTrace.NFTA_TRACE_OIFTYPE: ("oif_type", ">H"),
-    NftaTrace.NFTA_TRACE_MARK: ("mark", ">I"),
-    NftaTrace.NFTA_TRACE_NFPROTO: ("nfproto", ">I"),
-    NftaTrace.NFTA_TRACE_CT_ID: ("ct_id", ">I"),
-    NftaTrace.NFTA_TRACE_CT_DIRECTION: ("ct_direction", ">B"),
-    NftaTrace.NFTA_TRACE_CT_STATUS: ("ct_status", ">I"),
-    NftaTrace.NFTA_TRACE_CT_STATE: ("ct_state", ">I"),
+    NftaTrace.NFTA_TRACE_RULE_HANDLE: ("rule_handle", _LONG),
+    NftaTrace.NFTA_TRACE_TYPE: ("type", _WORD),
+    NftaTrace.NFTA_TRACE_ID: ("id", _WORD),
+    NftaTrace.NFTA_TRACE_IIF: ("iif", _WORD),
+    NftaTrace.NFTA_TRACE_IIFTYPE: ("iif_type", _SHORT),
+    NftaTrace.NFTA_TRACE_OIF: ("oif", _WORD),
+    NftaTrace.NFTA_TRACE_OIFTYPE: ("oif_type", _SHORT),
+    NftaTrace.NFTA_TRACE_MARK: ("mark", _WORD),
+    NftaTrace.NFTA_TRACE_NFPROTO: ("nfproto", _WORD),
+    NftaTrace.NFTA_TRACE_CT_ID: ("ct_id", _WORD),
+    NftaTrace.NFTA_TRACE_CT_DIRECTION: ("ct_direction", _BYTE),
+    NftaTrace.NFTA_TRACE_CT_STATUS: ("ct_status", _WORD),
+    NftaTrace.NFTA_TRACE_CT_STATE: ("ct_state", _WORD),
 }
 _TEXTS = {
     NftaTrace.NFTA_TRACE_TABLE: "table",
@@ -181,12 +180,13 @@ _HEADERS = {
 }
 
 
-def _number(payload: bytes, form: str, path: tuple[str, ...], offset: int) -> int:
-    size = struct.calcsize(form)
-    if len(payload) != size:
-        reason = f"needs {size} bytes, has {len(payload)}"
-        raise DecodeError(reason, path=path, offset=offset)
-    value: int = struct.unpack(form, payload)[0]
+def _number(
+    payload: bytes, form: struct.Struct, kinds: tuple[int, ...], offset: int
+) -> int:
+    if len(payload) != form.size:
+        reason = f"needs {form.size} bytes, has {len(payload)}"
+        raise DecodeError(reason, path=_path(kinds), offset=offset)
+    value: int = form.unpack(payload)[0]
     return value
 
 
@@ -194,13 +194,22 @@ def _text(payload: bytes) -> str:
     return payload.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
-def _verdict(code: int, path: tuple[str, ...], offset: int) -> Verdict:
+def _verdict(payload: bytes, kinds: tuple[int, ...], offset: int) -> Verdict:
     """Verdicts of nf_tables are negative; of the others, NF_VERDICT_MASK is read.
 
     Above it stand an errno (NF_DROP_ERR) or the number of a queue.
     """
+    code = _number(payload, _CODE, kinds, offset)
     try:
         return Verdict(code if code < 0 else code & 0xFF)
     except ValueError:
         reason = f"{code} is no verdict"
-        raise DecodeError(reason, path=path, offset=offset) from None
+        raise DecodeError(reason, path=_path(kinds), offset=offset) from None
+
+
+def _path(kinds: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of an attribute and of the one in it."""
+    enums = (NftaTrace, NftaVerdict)
+    return tuple(
+        uapi.names(enum)[kind] for enum, kind in zip(enums, kinds, strict=False)
+    )

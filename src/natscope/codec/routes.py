@@ -11,6 +11,7 @@ from natscope.codec import nla, nlmsg
 from natscope.errors import KernelError
 from natscope.model.journey import Routed
 from natscope.model.packet import Question
+from natscope.uapi import rtnetlink as rt
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _KINDS = (
@@ -42,20 +43,20 @@ def route_request(
     """
     packet = question.packet
     width = packet.src.max_prefixlen
-    flags = uapi.RTM_F_LOOKUP_TABLE | (uapi.RTM_F_FIB_MATCH if matched else 0)
-    attributes = [nla.build(uapi.RTA_DST, packet.dst.packed)]
+    flags = rt.RTM_F_LOOKUP_TABLE | (rt.RTM_F_FIB_MATCH if matched else 0)
+    attributes = [nla.build(rt.RTA_DST, packet.dst.packed)]
     if packet.proto in _ASKED:
-        attributes.append(nla.build(uapi.RTA_IP_PROTO, bytes([packet.proto])))
+        attributes.append(nla.build(rt.RTA_IP_PROTO, bytes([packet.proto])))
     if is_from:
-        attributes.append(nla.build(uapi.RTA_SRC, packet.src.packed))
+        attributes.append(nla.build(rt.RTA_SRC, packet.src.packed))
     if index is not None:
-        attributes.append(nla.build(uapi.RTA_IIF, struct.pack("=I", index)))
+        attributes.append(nla.build(rt.RTA_IIF, struct.pack("=I", index)))
     if question.mark:
-        attributes.append(nla.build(uapi.RTA_MARK, struct.pack("=I", question.mark)))
+        attributes.append(nla.build(rt.RTA_MARK, struct.pack("=I", question.mark)))
     if packet.proto in _PORTED and packet.sport is not None:
         for kind, port in (
-            (uapi.RTA_SPORT, packet.sport),
-            (uapi.RTA_DPORT, packet.dport or 0),
+            (rt.RTA_SPORT, packet.sport),
+            (rt.RTA_DPORT, packet.dport or 0),
         ):
             attributes.append(nla.build(kind, struct.pack(">H", port)))
     body = _RTMSG.pack(
@@ -66,7 +67,7 @@ def route_request(
         ),
         *(packet.tos, 0, 0, 0, 0, flags),
     )
-    kind, asked = uapi.RTM_GETROUTE, uapi.NLM_F_REQUEST
+    kind, asked = rt.RTM_GETROUTE, uapi.NLM_F_REQUEST
     return nlmsg.build(kind, asked, seq, body + b"".join(attributes))
 
 
@@ -82,24 +83,28 @@ def decode_route(message: bytes, names: dict[int, str]) -> Routed:
         one.type: message[one.start : one.end]
         for one in nla.walk(message, at + _RTMSG.size, len(message), ("route",))
     }
-    number = _number(found.get(uapi.RTA_TABLE)) or table
-    gateway, source = found.get(uapi.RTA_GATEWAY), found.get(uapi.RTA_PREFSRC)
-    index = _number(found.get(uapi.RTA_OIF))
-    if gateway is None and len(via := found.get(uapi.RTA_VIA, b"")) in (6, 18):
+    number = _number(found.get(rt.RTA_TABLE)) or table
+    gateway, source = found.get(rt.RTA_GATEWAY), found.get(rt.RTA_PREFSRC)
+    index = _number(found.get(rt.RTA_OIF))
+    if gateway is None and len(via := found.get(rt.RTA_VIA, b"")) in (6, 18):
         gateway = via[2:]  # struct rtvia: family, address
     return Routed(
         kind=_KINDS[kind] if kind < len(_KINDS) else str(kind),
         interface=None if index is None else names.get(index, f"if{index}"),
         gateway=None if gateway is None else str(ip_address(gateway)),
         source=None if source is None else str(ip_address(source)),
-        prefix=_prefix(family, found.get(uapi.RTA_DST), width),
+        prefix=_prefix(family, found.get(rt.RTA_DST), width),
         table=_TABLES.get(number, str(number)),
     )
 
 
 def no_route(error: KernelError) -> Routed:
     """What the kernel answers in place of a route."""
-    kinds = {errno.EACCES: "prohibit", errno.ENETUNREACH: "none"}
+    kinds = {
+        errno.EACCES: "prohibit",
+        errno.ENETUNREACH: "none",
+        errno.EINVAL: "blackhole",
+    }
     name = errno.errorcode.get(error.errno, str(error.errno))
     return Routed(kind=kinds.get(error.errno, "unreachable"), error=name)
 

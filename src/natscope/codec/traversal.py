@@ -20,6 +20,7 @@ from natscope.codec.text.ruleset import EMPTY, Ruleset
 from natscope.errors import DecodeError
 from natscope.model.journey import Chain, Hook, Rule, Verdict, Visit
 from natscope.model.packet import Packet
+from natscope.uapi import nftables
 
 Visits = tuple[Visit, ...]
 
@@ -143,7 +144,7 @@ class Assembler:
         return found if found is not None and found.goes_on_to(chain) else None
 
     def _visit(self, message: TraceMessage, base: Chain) -> Visit:
-        is_policy = message.type == uapi.NftTraceType.POLICY
+        is_policy = message.type == nftables.NftTraceType.POLICY
         verdict = message.policy if is_policy else message.verdict
         if verdict is None:
             verdict = Verdict.CONTINUE

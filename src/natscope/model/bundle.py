@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 
-from natscope import uapi
+from natscope.uapi import rtnetlink
 
 Network = IPv4Network | IPv6Network
 InterfaceName = Annotated[str, "interface"]
@@ -98,7 +98,7 @@ class Route:
     via: IPv4Address | IPv6Address | None = None
     """The gateway; of an IPv4 route it may be an IPv6 address (RFC 5549)."""
     dev: InterfaceName | None = None
-    protocol: int = uapi.RTPROT_BOOT
+    protocol: int = rtnetlink.RTPROT_BOOT
     """Who made it: RTPROT_*."""
     scope: Word = "global"
     metric: int | None = None

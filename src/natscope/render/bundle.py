@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from natscope import uapi
 from natscope.codec.text.ruleset import parse_iptables, parse_nft
 from natscope.model.bundle import Bundle, Link, Ruleset
+from natscope.uapi import rtnetlink
 
 _TABLES = {
-    uapi.RT_TABLE_DEFAULT: "default",
-    uapi.RT_TABLE_MAIN: "main",
-    uapi.RT_TABLE_LOCAL: "local",
+    rtnetlink.RT_TABLE_DEFAULT: "default",
+    rtnetlink.RT_TABLE_MAIN: "main",
+    rtnetlink.RT_TABLE_LOCAL: "local",
 }
 _FORWARDING = {
     "IPv4": "net/ipv4/ip_forward",

@@ -18,6 +18,7 @@ from natscope import uapi
 from natscope.codec import nla, nlmsg
 from natscope.model.evidence import Interface
 from natscope.sources.nlsocket import NetlinkSocket
+from natscope.uapi import rtnetlink as rt
 
 if TYPE_CHECKING:
     from natscope.model.tuples import Address
@@ -44,11 +45,11 @@ def read_addresses(wire: Wire | None = None) -> tuple[Interface, ...]:
         KernelError: rtnetlink refused.
     """
     found = []
-    for body in _route_dump(uapi.RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), wire):
+    for body in _route_dump(rt.RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), wire):
         prefix = body[1]
         attributes = dict(_attributes(body, _IFADDRMSG.size))
         # IFA_LOCAL is ours, IFA_ADDRESS the peer's on point-to-point links
-        packed = attributes.get(uapi.IFA_LOCAL, attributes.get(uapi.IFA_ADDRESS))
+        packed = attributes.get(rt.IFA_LOCAL, attributes.get(rt.IFA_ADDRESS))
         if packed is not None and len(packed) in (4, 16):
             found.append(ip_interface((packed, prefix)))
     return tuple(found)
@@ -61,12 +62,15 @@ def read_neighbours(wire: Wire | None = None) -> list[Neighbour]:
         KernelError: rtnetlink refused.
     """
     found = []
-    for body in _route_dump(uapi.RTM_GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0), wire):
+    for body in _route_dump(rt.RTM_GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0), wire):
         _, _, state, _, _ = _NDMSG.unpack_from(body)
-        if state & (uapi.NUD_FAILED | uapi.NUD_NOARP):
+        if state & (rt.NUD_FAILED | rt.NUD_NOARP):
             continue
         attributes = dict(_attributes(body, _NDMSG.size))
-        packed, mac = attributes.get(uapi.NDA_DST), attributes.get(uapi.NDA_LLADDR)
+        packed, mac = (
+            attributes.get(rt.NDA_DST),
+            attributes.get(rt.NDA_LLADDR),
+        )
         if packed and mac and len(packed) in (4, 16):
             found.append(Neighbour(ip_address(packed), mac.hex(":")))
     return found

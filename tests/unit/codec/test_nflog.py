@@ -10,7 +10,7 @@ from natscope import uapi
 from natscope.codec import nflog, nla, nlmsg
 from natscope.codec.nflog import LoggedPacket
 from natscope.errors import DecodeError
-from natscope.uapi import Nfula
+from natscope.uapi.nflog import Nfula, NfulaCfg, NfulnlCmd
 
 
 def logged(*attributes: bytes, family: int = uapi.AF_INET, group: int = 0) -> bytes:
@@ -79,15 +79,15 @@ def test_a_group_is_bound_with_whole_headers_and_at_once() -> None:
         for a in nla.walk(request, nlmsg.ATTRIBUTES_AT, len(request), ())
     }
     assert told == {
-        uapi.NfulaCfg.NFULA_CFG_CMD: bytes([uapi.NfulnlCmd.BIND]),
-        uapi.NfulaCfg.NFULA_CFG_MODE: struct.pack(">IBx", 256, 2),
-        uapi.NfulaCfg.NFULA_CFG_QTHRESH: struct.pack(">I", 1),
+        NfulaCfg.NFULA_CFG_CMD: bytes([NfulnlCmd.BIND]),
+        NfulaCfg.NFULA_CFG_MODE: struct.pack(">IBx", 256, 2),
+        NfulaCfg.NFULA_CFG_QTHRESH: struct.pack(">I", 1),
     }
 
 
 @pytest.mark.parametrize(
     ("bind", "command"),
-    [(True, uapi.NfulnlCmd.PF_BIND), (False, uapi.NfulnlCmd.PF_UNBIND)],
+    [(True, NfulnlCmd.PF_BIND), (False, NfulnlCmd.PF_UNBIND)],
 )
 def test_a_familys_log_is_turned(bind: bool, command: int) -> None:
     request = nflog.family_request(uapi.AF_INET6, seq=1, bind=bind)

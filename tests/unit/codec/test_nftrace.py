@@ -9,7 +9,7 @@ from natscope.codec import nftrace, nla, nlmsg
 from natscope.codec.nftrace import TraceMessage
 from natscope.errors import DecodeError
 from natscope.model.journey import Tracked, Verdict
-from natscope.uapi import NftaTrace, NftaVerdict
+from natscope.uapi.nftables import NftaTrace, NftaVerdict
 from unit.codec.trace_messages import POLICY, RULE, encoded, first, syn
 
 FULL = TraceMessage(

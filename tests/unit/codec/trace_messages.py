@@ -10,9 +10,10 @@ from natscope.codec import nftrace, nla, nlmsg, packets
 from natscope.codec.nftrace import TraceMessage
 from natscope.model.journey import Verdict
 from natscope.model.packet import Packet
-from natscope.uapi import NftaTrace, NftaVerdict
+from natscope.uapi import nftables
+from natscope.uapi.nftables import NftaTrace, NftaVerdict
 
-POLICY, RULE = uapi.NftTraceType.POLICY, uapi.NftTraceType.RULE
+POLICY, RULE = nftables.NftTraceType.POLICY, nftables.NftTraceType.RULE
 NUMBERS = {
     "rule_handle": (NftaTrace.NFTA_TRACE_RULE_HANDLE, ">Q"),
     "type": (NftaTrace.NFTA_TRACE_TYPE, ">I"),
@@ -60,7 +61,7 @@ def encoded(step: TraceMessage) -> bytes:
     family = FAMILIES[step.family]
     body = b"".join(attributes)
     return nlmsg.build_netfilter(
-        uapi.NFNL_SUBSYS_NFTABLES, uapi.NFT_MSG_TRACE, 0, 0, family, body
+        uapi.NFNL_SUBSYS_NFTABLES, nftables.NFT_MSG_TRACE, 0, 0, family, body
     )
 
 

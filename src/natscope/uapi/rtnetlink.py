@@ -1,0 +1,35 @@
+"""Numbers of rtnetlink(7): addresses, neighbours, routes."""
+
+from __future__ import annotations
+
+# linux/rtnetlink.h, linux/if_addr.h, linux/neighbour.h
+RTM_NEWADDR = 20
+RTM_GETADDR = 22
+RTM_NEWNEIGH = 28
+RTM_GETNEIGH = 30
+RTM_GETROUTE = 26
+RTM_F_LOOKUP_TABLE = 0x1000
+RTM_F_FIB_MATCH = 0x2000
+RTA_DST = 1
+RTA_SRC = 2
+RTA_IIF = 3
+RTA_OIF = 4
+RTA_GATEWAY = 5
+RTA_PREFSRC = 7
+RTA_TABLE = 15
+RTA_MARK = 16
+RTA_VIA = 18
+RTA_IP_PROTO = 27
+RTA_SPORT = 28
+RTA_DPORT = 29
+RTPROT_KERNEL = 2
+RTPROT_BOOT = 3
+RT_TABLE_DEFAULT = 253
+RT_TABLE_MAIN = 254
+RT_TABLE_LOCAL = 255
+IFA_ADDRESS = 1
+IFA_LOCAL = 2
+NDA_DST = 1
+NDA_LLADDR = 2
+NUD_FAILED = 0x20
+NUD_NOARP = 0x40

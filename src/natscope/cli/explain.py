@@ -198,7 +198,7 @@ def _tell(options: argparse.Namespace, journeys: list[Journey]) -> int:
 
     if options.json:
         objects = [rendered.document(one) for one in journeys]
-        document = {"format": rendered.FORMAT, "journeys": objects}
+        document = {"schema": rendered.SCHEMA, "journeys": objects}
         output.write(json.dumps(document, indent=2).encode() + b"\n")
     else:
         colour = output.wants_colour()
@@ -214,7 +214,7 @@ def _tell_difference(
 
     if options.json:
         document = {
-            "format": rendered.FORMAT,
+            "schema": rendered.SCHEMA,
             "before": [rendered.document(one) for one in before],
             "after": [rendered.document(one) for one in after],
         }

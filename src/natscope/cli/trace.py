@@ -195,9 +195,9 @@ class _Screen:
         return ExitCode.DONE if self._count else ExitCode.NOTHING
 
     def _close_document(self, lost: int) -> None:
-        from natscope.render.journey import FORMAT
+        from natscope.render.journey import SCHEMA
 
-        document = {"format": FORMAT, "lost": lost, "journeys": self._objects}
+        document = {"schema": SCHEMA, "lost": lost, "journeys": self._objects}
         output.write(json.dumps(document, indent=2).encode() + b"\n")
 
 

@@ -127,7 +127,7 @@ class _Screen:
         silent = self._silent()
         if self._options.json:
             document = {
-                "format": rendered.FORMAT,
+                "schema": rendered.SCHEMA,
                 "lost": lost,
                 "silent": silent,
                 "reasons": {r.key: count for r, count in by_reason(self._shown)},

@@ -11,7 +11,7 @@ from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
 from natscope.views.invalid import Invalid, by_peer, by_reason
 
-FORMAT = "natscope.invalid/1"
+SCHEMA = "natscope.invalid/1"
 _PEERS = 10
 """As many are named in the summary."""
 _INDENT = " " * 14

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from natscope.model.packet import Packet
     from natscope.model.tuples import FlowTuple
 
-FORMAT = "natscope.journey/1"
+SCHEMA = "natscope.journey/1"
 _STAGE = 11
 _SECONDS = re.compile(r", \d+ s$")
 """What an entry has left is another a moment later."""
@@ -42,6 +42,7 @@ _COLOURS = {
     Outcome.DROPPED: _RED,
     Outcome.REJECTED: _RED,
     Outcome.QUEUED: _YELLOW,
+    Outcome.ANSWERED: _YELLOW,
     Outcome.UNKNOWN: _YELLOW,
 }
 

@@ -60,6 +60,11 @@ class Feed:
         """The next batch; None when there was nothing within ``timeout`` seconds."""
         return self._following.read(timeout)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether events were lost that a dump has not made good yet."""
+        return not getattr(self._following, "true", True)
+
     def repair(self) -> None:
         """Have what no event told be told now, were it not the time for a dump yet.
 
@@ -104,6 +109,7 @@ class Played(Feed):
     """
 
     played = True
+    is_behind = False
 
     def __init__(
         self, source: Recording, speed: float | None, wanted: Filter | None

@@ -122,33 +122,16 @@ def _add_ipfix(group: argparse._ArgumentGroup) -> None:
 
 def _add_events(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    group.add_argument(
         "--for", dest="length", metavar="TIME", help="end after 30s, 10m, 1h30m …"
     )
     group.add_argument(
         "--count", type=int, metavar="N", help="end after N records or lines, or more"
     )
+    inputs.add_event_options(group)
     group.add_argument(
         "--no-repair",
         action="store_true",
         help="no dump at the beginning or after a loss: events alone",
-    )
-    group.add_argument(
-        "--reliable",
-        action="store_true",
-        help="the end of a flow that finds no room is sent again by the kernel",
-    )
-    group.add_argument(
-        "--ensure-events",
-        action="store_true",
-        help="set net.netfilter.nf_conntrack_events to 1 for as long as this runs",
-    )
-    group.add_argument(
-        "--buffer",
-        metavar="SIZE",
-        help="a receive buffer of this size (default: grows with need)",
     )
 
 

@@ -67,6 +67,28 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_event_options(group: argparse._ArgumentGroup) -> None:
+    """Add what says where events come from, and how hard to hold on to them."""
+    group.add_argument(
+        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+    )
+    group.add_argument(
+        "--reliable",
+        action="store_true",
+        help="the end of a flow that finds no room is sent again by the kernel",
+    )
+    group.add_argument(
+        "--ensure-events",
+        action="store_true",
+        help="set net.netfilter.nf_conntrack_events to 1 for as long as this runs",
+    )
+    group.add_argument(
+        "--buffer",
+        metavar="SIZE",
+        help="a receive buffer of this size (default: grows with need)",
+    )
+
+
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     """Parse, with options allowed between the words of a filter."""
     return parser.parse_intermixed_args(list(_moment_joined(argv)))

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("words", nargs="*", metavar="FILTER", help="which flows")
     _add_end(made.add_argument_group("how long"))
     _add_files(made.add_argument_group("files"))
-    _add_events(made.add_argument_group("events"))
+    inputs.add_event_options(made.add_argument_group("events"))
     made.add_argument(
         "-q", "--quiet", action="store_true", help="no status line and no summary"
     )
@@ -78,27 +78,6 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
         default="10m",
         metavar="TIME|never",
         help="dump the table again, for flows that end in silence (default: 10m)",
-    )
-
-
-def _add_events(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    group.add_argument(
-        "--reliable",
-        action="store_true",
-        help="the end of a flow that finds no room is sent again by the kernel",
-    )
-    group.add_argument(
-        "--ensure-events",
-        action="store_true",
-        help="set net.netfilter.nf_conntrack_events to 1 for as long as this runs",
-    )
-    group.add_argument(
-        "--buffer",
-        metavar="SIZE",
-        help="a receive buffer of this size (default: grows with need)",
     )
 
 

@@ -12,6 +12,8 @@ from natscope.cli import formats, inputs, moments, stopping
 from natscope.cli.diagnostics import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from natscope.cli.eventfeed import Feed
+    from natscope.cli.eventscreen import EventScreen
     from natscope.model.event import EventKind
 
 EPILOG = """\
@@ -66,9 +68,6 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
     group.add_argument("--all-netns", action="store_true", help="every named namespace")
     group.add_argument("-r", "--read", metavar="FILE", help="a recording to play")
     group.add_argument(
@@ -77,25 +76,11 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="play a recording in its own time, X times as fast (default: at once)",
     )
+    inputs.add_event_options(group)
     group.add_argument(
         "--no-repair",
         action="store_true",
         help="no dump at the beginning or after a loss: events alone",
-    )
-    group.add_argument(
-        "--reliable",
-        action="store_true",
-        help="the end of a flow that finds no room is sent again by the kernel",
-    )
-    group.add_argument(
-        "--ensure-events",
-        action="store_true",
-        help="set net.netfilter.nf_conntrack_events to 1 for as long as this runs",
-    )
-    group.add_argument(
-        "--buffer",
-        metavar="SIZE",
-        help="a receive buffer of this size (default: grows with need)",
     )
 
 
@@ -133,11 +118,21 @@ def run(argv: list[str]) -> int:
                 break
             batch = feed.read(0 if stop else min(WAIT_S, left))
             screen.show(batch)
+        if feed.is_behind and not screen.full:
+            _show_what_was_lost(feed, screen)
         screen.end()
     nothing = screen.shown == 0 and not stop
     if feed.problem_count:
         return ExitCode.PARTLY
     return ExitCode.NOTHING if nothing else ExitCode.DONE
+
+
+def _show_what_was_lost(feed: Feed, screen: EventScreen) -> None:
+    """A loss shortly before the end is made good as well."""
+    feed.repair()
+    until = time.monotonic() + DRAIN_S
+    while time.monotonic() < until and (batch := feed.read(0)) is not None:
+        screen.show(batch)
 
 
 def _kinds(text: str | None) -> frozenset[EventKind]:

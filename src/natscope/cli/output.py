@@ -77,6 +77,13 @@ def wants_colour() -> bool:
     return is_terminal() and os.environ.get("TERM") != "dumb"
 
 
+def shows_signs() -> bool:
+    """Whether a person is looking at a terminal that shows more than ASCII."""
+    if sys.stdout is None or not is_terminal():
+        return False
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
 def terminal_rows() -> int:
     """How many lines the terminal shows."""
     import shutil

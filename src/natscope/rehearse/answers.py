@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from natscope.codec.text.natrule import Given, given, has_doubt
-from natscope.codec.text.natrules import place, reachable
+from natscope.codec.text.natrules import by_chain, place, reachable
 from natscope.codec.text.ruleset import ChainName, Ruleset
-from natscope.model.bundle import Link
+from natscope.model.bundle import Bundle
 from natscope.model.journey import Hook, Rule, Sightings, Verdict, Visit
 from natscope.model.tuples import Address, FlowTuple
 from natscope.rehearse.fitting import Expected
@@ -36,7 +36,7 @@ class End:
     is_open: bool = False
     """The rule's text does not say what it may give."""
     is_doubtful: bool = False
-    would: str = "not translated"
+    would: str = "untranslated"
 
 
 _KEPT = End(Expected(None))
@@ -62,23 +62,21 @@ class Reading:
 
     Args:
         ruleset: of the box; handles do not matter.
-        links: of the box.
+        bundle: the box.
     """
 
-    def __init__(self, ruleset: Ruleset, links: Sequence[Link]) -> None:
-        self._ruleset = ruleset
-        self._rules: dict[ChainName, list[Rule]] = {}
-        for rule in ruleset.rules:
-            name = rule.family, rule.table, rule.chain
-            self._rules.setdefault(name, []).append(rule)
+    def __init__(self, ruleset: Ruleset, bundle: Bundle) -> None:
+        self._rules = by_chain(ruleset)
         self._doubtful = {
             name
             for name, rules in self._rules.items()
             if any(has_doubt(rule.text) for rule in rules)
         }
         self._addresses = {
-            link.name: [address.local for address in link.addresses] for link in links
+            link.name: [address.local for address in link.addresses]
+            for link in bundle.links
         }
+        self._has_ways = any(route.nexthops for route in bundle.routes)
 
     def answer(self, seen: Sightings) -> Answer:
         """What one packet's way says."""
@@ -109,14 +107,13 @@ class Reading:
         )
 
     def _stopped(self, seen: Sightings) -> Answer:
-        for visit in seen.visits:
-            if visit.verdict == Verdict.DROP:
-                by = visit.chain
-                chain = f"{by.family} {by.table} {by.name}"
-                why = f"dropped by {chain}"
-                doubt = visit.rule is not None and has_doubt(visit.rule.text)
-                stale = Making(Origin.STALE, is_certain=not doubt, why=why)
-                return Answer(problem=stale)
+        drop = next((v for v in seen.visits if v.verdict == Verdict.DROP), None)
+        if drop is not None:
+            chain = drop.chain.family, drop.chain.table, drop.chain.name
+            why = f"dropped by {' '.join(chain)}"
+            if chain in self._doubtful:
+                return Answer.unknown(f"{why}, where not every packet fares alike")
+            return Answer(problem=Making(Origin.STALE, why=why))
         error = seen.routed.error if seen.routed is not None else None
         return Answer.unknown(f"no route: {error}" if error else "stopped in the twin")
 
@@ -166,7 +163,7 @@ class Reading:
         """The rules beside the one taken, in and behind chains that leave it open."""
         met = set() if taken is None else {place(taken)}
         for chain in chains:
-            for rule in reachable(self._ruleset, chain):
+            for rule in reachable(self._rules, chain):
                 gives = given(rule.text)
                 if gives is None or gives.is_source is not source:
                     continue
@@ -177,7 +174,14 @@ class Reading:
     def _likely(
         self, gives: Given, expected: Expected, now: Address, interface: str | None
     ) -> Expected | None:
+        """The interface's other addresses, where the route does not settle which.
+
+        Over IPv6 the destination has a say in it (ipv6_dev_get_saddr), with several
+        next hops the way that is taken (inet_select_addr).
+        """
         if gives.kind not in ("masquerade", "redirect") or interface is None:
+            return None
+        if now.version == 4 and not self._has_ways:
             return None
         spans = tuple(
             (int(address), int(address))

@@ -41,8 +41,8 @@ _QUIET = {
 """The twin's links are new; it shall not greet its neighbours.  And it answers every
 packet it rejects: the limits of a box are taken as unspent (icmpv4_xrlim_allow)."""
 _KEPT_QUIET = re.compile(
-    r"net/ipv6/conf/[^/]+/(accept_dad|addr_gen_mode|accept_ra|router_solicit.*|"
-    r"disable_ipv6)$|net/ipv4/icmp_rate|net/ipv6/icmp/rate"
+    r"net/ipv6/conf/[^/]+/(accept_dad|addr_gen_mode|accept_ra|router_solicit.*)$|"
+    r"net/ipv4/icmp_rate|net/ipv6/icmp/rate"
 )
 
 

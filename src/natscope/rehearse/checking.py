@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,24 +24,21 @@ if TYPE_CHECKING:
     from natscope.model.bundle import Bundle
     from natscope.model.tuples import Address
 
+Settled = Callable[[Case, Sequence[Sightings]], bool]
+"""Whether packets that were not traced are surely as the case expects."""
 _CPU = 36
 """Where proc_pid_stat(5) has the number of the CPU, after the name of the program."""
 _QUEUES = re.compile(r"\bqueue\b|NFQUEUE")
 _REMEMBERS = re.compile(
-    r"\blimit rate\b|\bquota\b|\bct count\b|\b(add|update|delete) @|\bnumgen\b|"
-    r"-m (limit|hashlimit|quota|recent|connlimit|statistic)\b|-j SET\b"
+    r"\blimit (rate|name)\b|\bquota\b|\b(add|update|delete) @|\bnumgen inc\b|"
+    r"-m (limit|hashlimit|quota|recent)\b|--mode nth\b|-j SET\b"
 )
 """What a packet spends or leaves in a ruleset, beside entries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """Who tells whether packets are as a case expects."""
-
-    settled: Callable[[Case, Sequence[Sightings]], bool]
-    """They surely are, though they were not traced."""
-    is_good: Callable[[Case, Sequence[Sightings]], bool]
-    """They are; they were traced."""
+_QUOTED = re.compile(r'"[^"]*"')
+_LOGS = re.compile(
+    r"\blog\b(?!.*\b(accept|drop|reject|jump|goto|return|queue|set)\b)|-j (LOG|NFLOG)\b"
+)
+"""A rule that logs and decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +58,7 @@ class Checker:
 
     Args:
         bundle: what the box is.
-        judge: tells which packets need no trace.
-        trace: trace all.
+        settled: tells which packets need no trace; None: all are traced.
 
     Raises:
         NamespaceError: this user may have no namespaces.
@@ -69,27 +66,30 @@ class Checker:
         NatscopeError: a ruleset cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, judge: Judge, *, trace: bool = False) -> None:
-        text = "\n".join(ruleset.text for ruleset in bundle.rulesets)
-        self._bundle, self._judge = bundle, judge
-        # what is queued leaves no more than what is dropped
-        self._traces_all = trace or bool(_QUEUES.search(text))
+    def __init__(self, bundle: Bundle, settled: Settled | None) -> None:
+        self._bundle, self._settled = bundle, settled
         self._origins: dict[tuple[Address, Address], str | None] = {}
-        self.remembers = bool(_REMEMBERS.search(text))
-        """Rules have limits, quotas or sets that earlier packets change: what is not
-        as expected is sent again to a new twin."""
         self._cpus = os.sched_getaffinity(0)
         # packets wait in the backlog of one CPU: there alone they keep their order
-        os.sched_setaffinity(0, {_cpu()} & self._cpus or self._cpus)
+        _stay_on({_cpu()} & self._cpus)
         try:
             self._open()
         except BaseException:
-            os.sched_setaffinity(0, self._cpus)
+            _stay_on(self._cpus)
             raise
+        texts = [_QUOTED.sub("", rule.text) for rule in self.twin.rules]
+        if any(_QUEUES.search(text) for text in texts):
+            self._settled = None  # what is queued leaves no more than what is dropped
+        self.remembers = any(
+            _REMEMBERS.search(text) and not _LOGS.search(text) for text in texts
+        )
+        """Rules have limits, quotas or sets that packets change: each case gets a
+        twin of its own."""
 
     def _open(self) -> None:
         self.twin = Twin(self._bundle)
         self._made = self.twin.made()
+        self._is_new = True
 
     def __enter__(self) -> Checker:
         return self
@@ -104,7 +104,7 @@ class Checker:
 
     def close(self) -> None:
         """End the twin."""
-        os.sched_setaffinity(0, self._cpus)
+        _stay_on(self._cpus)
         self._end()
 
     def _end(self) -> None:
@@ -117,18 +117,17 @@ class Checker:
         Raises:
             NatscopeError: the box has no such interface, or no route says which.
         """
-        if not (self._traces_all or case.expectation.needs_trace):
+        if self._settled is not None and not case.expectation.needs_trace:
             seen = self._sent(case, traced=False)
-            if self._judge.settled(case, seen):
+            if self._settled(case, seen):
                 return Run(seen, is_traced=False)
-        seen = self._sent(case, traced=True)
-        if self.remembers and not self._judge.is_good(case, seen):
-            self._end()
-            self._open()
-            seen = self._sent(case, traced=True)
-        return Run(seen, is_traced=True)
+        return Run(self._sent(case, traced=True), is_traced=True)
 
     def _sent(self, case: Case, *, traced: bool) -> tuple[Sightings, ...]:
+        if self.remembers and not self._is_new:
+            self._end()
+            self._open()
+        self._is_new = False
         send = self.twin.send if traced else self.twin.send_untraced
         steps = case.steps
         if case.expectation.reply is not None:
@@ -158,6 +157,11 @@ class Checker:
         if ends not in self._origins:
             self._origins[ends] = self.twin.origin(question.packet)
         return replace(question, iif=self._origins[ends])
+
+
+def _stay_on(cpus: set[int]) -> None:
+    with suppress(OSError):  # a container may forbid it; the order is then all but sure
+        os.sched_setaffinity(0, cpus)
 
 
 def _cpu() -> int:

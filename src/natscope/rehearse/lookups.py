@@ -13,9 +13,13 @@ from natscope.model.flow import Flow
 from natscope.model.journey import Routed
 from natscope.model.packet import Packet, Question
 from natscope.model.prefilter import KernelFilter
-from natscope.model.tuples import FlowTuple
+from natscope.model.tuples import Address, FlowTuple
 from natscope.rehearse.private import Private
 from natscope.table.flowtable import FlowTable
+
+
+_AT_ONCE = 256
+"""Flows that are inserted with one send(2)."""
 
 
 class Lookups:
@@ -89,8 +93,9 @@ class Lookups:
         """Put flows in; how many the kernel did not take."""
         refused = 0
         for batch in requests.insertions(table):
-            told = self._flows.exchange(batch.messages.tobytes(), "inserting flows")
-            refused += len(told)
+            for at in range(0, len(batch.messages), _AT_ONCE):
+                part = batch.messages[at : at + _AT_ONCE].tobytes()
+                refused += len(self._flows.exchange(part, "inserting flows"))
         return refused
 
     def route(self, question: Question) -> Routed:
@@ -100,7 +105,10 @@ class Lookups:
             way = self._ask(question, index, matched=False)
             route = self._ask(question, index, matched=True)
         except KernelError as error:
-            return routes.no_route(error)
+            found = routes.no_route(error)
+            if found.kind != "blackhole" or index is None:
+                return found
+            return replace(found, kind=self._refused(question.packet))
         return replace(way, prefix=route.prefix, table=route.table)
 
     def origin(self, packet: Packet) -> str | None:
@@ -119,6 +127,21 @@ class Lookups:
             ) from error
         return None if found.kind == "local" else found.interface
 
+    def _refused(self, packet: Packet) -> str:
+        """What EINVAL stands for, of a packet that comes in (ip_route_input_slow)."""
+        if packet.dst.is_multicast:
+            return "multicast"
+        if packet.src.version == 6:
+            return "blackhole"
+        if any(_is_nowhere(one) for one in (packet.src, packet.dst)):
+            return "martian"
+        back = Question(replace(packet, dst=packet.src, sport=None, dport=None))
+        try:
+            found = self._ask(back, None, matched=False, is_from=False)
+        except KernelError:
+            return "blackhole"
+        return "blackhole" if found.kind == "unicast" else "martian"
+
     def _ask(
         self,
         question: Question,
@@ -136,3 +159,9 @@ class Lookups:
         )
         (message,) = self._routes.ask(asked, "asking for a route")
         return routes.decode_route(message, self._names)
+
+
+def _is_nowhere(address: Address) -> bool:
+    """No host's, by its number alone."""
+    is_zero = address.packed[0] == 0
+    return is_zero or address.is_loopback or address.is_multicast

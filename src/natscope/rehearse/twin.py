@@ -73,9 +73,10 @@ class Twin:
             self._log.take_over(family)
         private.write("net/netfilter/nf_conntrack_log_invalid", "255")
         self._counters = Counters(private)
+        self._up = {link.name: link.up for link in self.bundle.links}
         links = self._interfaces()
         self._names: dict[int, str] = {one["ifindex"]: one["ifname"] for one in links}
-        is_zoned = any("zone" in one.text for one in self.bundle.rulesets)
+        is_zoned = any(_ZONING.search(one.text) for one in self.bundle.rulesets)
         self._asked = Lookups(private, self._names, is_zoned=is_zoned)
         self._wires = Wires(
             private,
@@ -126,7 +127,8 @@ class Twin:
         stays = any(not departure.is_answer for departure in departures)
         # the last: before conntrack, a packet may have a template with the zone
         known = next((v.tracked.id for v in reversed(visits) if v.tracked), None)
-        after = self._asked.entries(question.packet.tuple, known)
+        # what is stopped on its way is not put into the table
+        after = self._asked.entries(question.packet.tuple, known if stays else None)
         seen = Sightings(
             visits=visits,
             question=question,
@@ -138,6 +140,7 @@ class Twin:
             invalid=tuple(self._logged(question.packet)),
             counters=() if stays else tuple(self._counters.risen().items()),
             sysctls=self._settings(question),
+            is_up=self._up.get(question.iif or ""),
         )
         if refused is not None and not visits:
             error = KernelError("sending", refused.errno or 0, str(refused))
@@ -163,9 +166,10 @@ class Twin:
             self._wires.settle()
             frames, told = self._wires.take(), self._traces.read()
         departures = list(self._departures(question, (), frames))
-        if told:
-            packet = packet_of(told[0]) or question.packet
-            departures.append(Departure(None, packet))
+        for message in told:
+            packet = packet_of(message) or question.packet
+            answer = _is_answer(question.packet, packet)
+            departures.append(Departure(None, packet, is_answer=answer))
         return Sightings(question=question, departures=tuple(departures))
 
     @property
@@ -249,9 +253,11 @@ class Twin:
         version = "ipv4" if question.packet.src.version == 4 else "ipv6"
         found = {}
         for name in ("forwarding", "rp_filter"):
+            # IPv6 has one switch for all interfaces (ip6_forward)
+            own = question.iif if version == "ipv4" else "all"
             values = [
                 self.bundle.sysctls.get(f"net/{version}/conf/{where}/{name}", "")
-                for where in (question.iif, "all")
+                for where in (own, "all")
             ]
             if values[0]:
                 found[name] = max(values) if name == "rp_filter" else values[0]
@@ -275,13 +281,12 @@ class Twin:
 
 
 def _is_answer(asked: Packet, packet: Packet) -> bool:
-    """Whether the box itself made it: an ICMP error, a reset, an echo reply."""
+    """Whether the box itself made it: an ICMP error, a reset, a SYN cookie."""
     if packet.proto != asked.proto:
         return True  # no translation changes it
     if packet.fragment is not None:
         return False
-    resets = (packet.tcp_flags or 0) & uapi.TcpFlag.RST
-    if resets and not (asked.tcp_flags or 0) & uapi.TcpFlag.RST:
+    if packet.tcp_flags != asked.tcp_flags:
         return True
     return packet.icmp_type != asked.icmp_type
 
@@ -324,6 +329,7 @@ def _iptables(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 _TABLE = re.compile(r"^\*(\S+)", re.MULTILINE)
+_ZONING = re.compile(r"\bzone set\b|-j CT\b.* --zone")
 _TRACKING = re.compile(
     r"\b(ct|snat|dnat|masquerade|redirect|synproxy|flow add)\b|"
     r"-m (conntrack|state|conn\w+|helper|cluster)|"

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bench import conntrack, events
+from bench import checking, conntrack, events, rehearsal, tracing
 from bench.fill import fill
 from bench.runs import command, paired, report, say, timed
 from natscope.codec.encode import dump_request
@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         seconds = {size: measure(size, options.runs) for size in sizes}
         conntrack.measure(min(max(sizes), CHANGED), options.runs)
         events.measure(min(max(sizes), BURST), options.seconds)
+    rehearsal.measure()
+    checking.measure()
+    tracing.measure()
     small, large = min(sizes), max(sizes)
     if small != large:
         per_flow = {size: (took - walk) / size for size, took in seconds.items()}

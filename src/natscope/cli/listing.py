@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, formats, inputs, output
 from natscope.cli.diagnostics import UsageError
-from natscope.views.query import BINDING_FIELDS, CSV_FIELDS, IOS_FIELDS, Query
+from natscope.views.query import (
+    BINDING_FIELDS,
+    CSV_FIELDS,
+    IOS_FIELDS,
+    RULE_FIELDS,
+    Query,
+)
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
     from natscope.sources.base import Source
+    from natscope.table.attribution import Attribute
 
 EPILOG = """\
 examples:
@@ -23,6 +30,7 @@ examples:
   natscope list --all --sort -bytes --limit 20   the largest flows, NAT or not
   natscope list --group-by inside_address        flows and bytes of each host
   natscope list --bindings                       inside to public, with counts
+  natscope list --rule                           the rule behind each translation
   conntrack -L | natscope list -                 a saved listing, any format
   natscope list gw.nsrec --at 14:03              a recording, as it was then
 kinds (column NAT): s source, d destination, h hairpin, r redirect to the box,
@@ -37,8 +45,22 @@ def parser() -> argparse.ArgumentParser:
     )
     inputs.add_source_options(made)
     _add_selection(made.add_argument_group("what to show"))
+    _add_rules(made.add_argument_group("which rule"))
     formats.add_format_options(made)
     return made
+
+
+def _add_rules(rules: argparse._ArgumentGroup) -> None:
+    rules.add_argument(
+        "--rule",
+        action="store_true",
+        help="the NAT rules behind each translation, asked of a twin of the box",
+    )
+    rules.add_argument(
+        "--bundle",
+        metavar="FILE",
+        help="with --rule: the box the flows are of (natscope bundle)",
+    )
 
 
 def _add_selection(what: argparse._ArgumentGroup) -> None:
@@ -83,13 +105,44 @@ def run(argv: list[str]) -> int:
     query = _query(options)
     file, words = inputs.split_words(options)
     wanted = inputs.filter_of(words)
+    _check_rules(options, query, file)
     if options.watch is not None:
         from natscope.cli.repeat import repeat
 
         repeat(options, query, wanted, file)
     with inputs.opened(options, file) as source:
-        show(source, query, options, wanted)
+        if query.rules:
+            _show_rules(source, query, options, wanted)
+        else:
+            show(source, query, options, wanted)
         return inputs.report(source)
+
+
+def _show_rules(
+    source: Source, query: Query, options: argparse.Namespace, wanted: Filter | None
+) -> None:
+    """The same, with a twin that tells which rules made the flows."""
+    from natscope.cli import attributing
+
+    box = attributing.box(options.netns, options.bundle)
+    with attributing.attributing(box) as attributor:
+        show(source, query, options, wanted, attributor.attribute)
+
+
+def _check_rules(options: argparse.Namespace, query: Query, file: str | None) -> None:
+    if not query.rules:
+        if options.bundle is not None:
+            raise UsageError("--bundle goes with --rule")
+        return
+    if options.all_netns or options.watch is not None:
+        raise UsageError("--rule goes with neither --all-netns nor --watch")
+    if file is not None and options.bundle is None:
+        raise UsageError(
+            "--rule asks this box, and the flows are of a file",
+            hint="name the box they are of: --bundle FILE (natscope bundle)",
+        )
+    if options.bundle is not None and file is None:
+        raise UsageError("--bundle goes with a file of flows, or natscope rules")
 
 
 def _sort_joined(argv: list[str]) -> Iterator[str]:
@@ -101,7 +154,11 @@ def _sort_joined(argv: list[str]) -> Iterator[str]:
 
 
 def show(
-    source: Source, query: Query, options: argparse.Namespace, wanted: Filter | None
+    source: Source,
+    query: Query,
+    options: argparse.Namespace,
+    wanted: Filter | None,
+    attribute: Attribute | None = None,
 ) -> int:
     """Write one listing; the number of rows shown."""
     # the kernel begins its dump before NumPy and what needs it are loaded
@@ -113,7 +170,7 @@ def show(
     writer = formats.writer(options, rows="groups" if query.group else "flows")
     names = formats.Names(options)
     rows = 0
-    for page in listing(begun, query):
+    for page in listing(begun, query, attribute):
         names.resolve(writer, page)
         output.write(writer.write(page))
         rows += page.rows
@@ -153,15 +210,20 @@ def _query(options: argparse.Namespace) -> Query:
     if options.bindings:
         group = group or BINDING_FIELDS
     if columns is None and (options.csv or options.tsv):
-        columns = CSV_FIELDS
+        columns = (*CSV_FIELDS, *RULE_FIELDS) if options.rule else CSV_FIELDS
+    sort = _names(options.sort) or ()
+    named = {
+        name.lstrip("-").replace("-", "_") for name in (*sort, *group, *(columns or ()))
+    }
     return Query(
         columns=columns,
         untranslated=options.all,
         everything=columns is None and (options.json or options.ndjson),
-        sort=_names(options.sort) or (),
+        sort=sort,
         limit=options.limit,
         group=group,
         wide=options.wide,
+        rules=options.rule or not named.isdisjoint(RULE_FIELDS),
     )
 
 

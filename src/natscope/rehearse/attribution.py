@@ -45,6 +45,7 @@ _BY_NFT: dict[Tool, Tool] = {
     "iptables-legacy": "iptables-nft",
     "ip6tables-legacy": "ip6tables-nft",
 }
+_OF_NFT: tuple[Tool, ...] = ("nft", "iptables-nft", "ip6tables-nft")
 _KEPT, _LIKELY, _STALE, _FIRST_OTHER = range(4)
 """How an end of a flow compares with the twin's; from the last on, by another rule."""
 Rows = NDArray[np.intp]
@@ -54,16 +55,22 @@ Key = tuple[int, ...]
 def traceable(bundle: Bundle) -> Bundle:
     """A box whose NAT rules a trace shows: those of iptables-legacy it does not.
 
-    They are loaded by iptables-nft instead, which understands the same; unless it has
-    tables of its own, between which the order would be another.
+    They are loaded by iptables-nft instead, which understands the same; unless nft has
+    NAT of its own, beside which the order would be another.
     """
-    if any(one.tool in ("nft", "iptables-nft", "ip6tables-nft") and "nat" in one.text
-           for one in bundle.rulesets):  # fmt: skip
+    own = [one for one in bundle.rulesets if one.tool in _OF_NFT]
+    if any(
+        chain.type == "nat"
+        for chain in rulesets(replace(bundle, rulesets=tuple(own))).chains
+    ):
         return bundle
+    # a table of both would be overwritten: of other tables only where there is no nft
     return replace(
         bundle,
         rulesets=tuple(
             replace(one, tool=_BY_NFT.get(one.tool, one.tool))
+            if not own or "*nat" in one.text
+            else one
             for one in bundle.rulesets
         ),
     )
@@ -110,7 +117,7 @@ class Attributor:
         self._classes = Classes(texts)
         self._by_sport = any(_SPORT.search(text) for text in texts)
         self._by_bits = any(_BITS.search(text) for text in texts)
-        self._reading = Reading(rulesets(twin.bundle), twin.bundle.links)
+        self._reading = Reading(rulesets(twin.bundle), twin.bundle)
         self.unasked = 0
         """Flows no packet was sent for, since ``most`` had been."""
 
@@ -252,8 +259,10 @@ class Attributor:
                 Origin.STALE, dnat, snat, certain_of(answer), ", ".join(stale)
             )
         if dnat is None and snat is None:
-            why = "the kernel moved the port: another flow had it" if moved else None
-            return Making(Origin.NONE, why=why, is_certain=certain)
+            if moved:
+                # a rule that is gone may have done it as well
+                return Making(Origin.NONE, is_certain=False, why=_MOVED)
+            return Making(Origin.NONE, is_certain=certain)
         return Making(Origin.RULE, dnat, snat, certain)
 
     def _told(self, rule: Rule | None) -> Rule | None:
@@ -265,13 +274,24 @@ class Attributor:
         return replace(rule, text=shown(rule.text), handle=None)
 
     def _code(self, making: Making) -> int:
+        if self._twin.bundle.missing:
+            making = _lessened(making)
         return self._makings.setdefault(making, len(self._makings))
 
 
 _NOT_ASKED = Making(
     Origin.UNKNOWN, is_certain=False, why="not asked: too many kinds of flows"
 )
+_NOT_READ = "not all of the box could be read"
+_MOVED = "the kernel moves a port that another flow has"
 _OF_HELPER = Making(Origin.NONE, why="as the flow that expected it")
+
+
+def _lessened(making: Making) -> Making:
+    """What may still be said where a rule or a route may be missing."""
+    if making.origin is Origin.STALE:
+        return Making(Origin.UNKNOWN, is_certain=False, why=_NOT_READ)
+    return replace(making, is_certain=False)
 
 
 def certain_of(answer: Answer) -> bool:

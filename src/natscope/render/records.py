@@ -150,7 +150,9 @@ def _json(values: v.Values) -> list[Cell]:
         case v.Numbers():
             return [plain(values)]
         case v.Names():
-            return [_quoted(plain(values), valid)]
+            used, codes = np.unique(values.codes, return_inverse=True)
+            words = [json.dumps(values.words[c]).encode() for c in used.tolist()]
+            return [cells.lookup(codes, words or [b""]).only(valid)]
         case v.Texts():
             return [_distinct(values, _json_string).only(valid)]
         case v.Addresses():

@@ -18,9 +18,11 @@ from natscope.errors import UnknownColumn
 from natscope.model.evidence import Evidence
 from natscope.model.nat import INWARD, KIND_LETTERS, End
 from natscope.table import age
+from natscope.table.attribution import Attribute, Attribution
 from natscope.table.columns import BY_NAME, COLUMNS
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import Translations, endpoints, translations
+from natscope.views import makings
 from natscope.views.values import (
     BYTES,
     GRE_KEY,
@@ -42,11 +44,32 @@ from natscope.views.values import (
 
 
 class Reading:
-    """A table with its evidence, and what is derived from both, once."""
+    """A table with its evidence, and what is derived from both, once.
 
-    def __init__(self, table: FlowTable, evidence: Evidence) -> None:
+    Args:
+        table: the flows.
+        evidence: what their own box told.
+        attribute: asks which rules made them; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        table: FlowTable,
+        evidence: Evidence,
+        attribute: Attribute | None = None,
+    ) -> None:
         self.table = table
         self.evidence = evidence
+        self.attribute = attribute
+
+    def of(self, table: FlowTable) -> Reading:
+        """The same of some of its flows."""
+        return Reading(table, self.evidence, self.attribute)
+
+    @cached_property
+    def attribution(self) -> Attribution | None:
+        """Which rules made them, if anybody asks."""
+        return None if self.attribute is None else self.attribute(self.table)
 
     @cached_property
     def nat(self) -> Translations:
@@ -196,6 +219,18 @@ def _part_address(name: str) -> Field:
     return Field(f"{name}_address", heading, f"{name}, without the port", values)
 
 
+def _rule_part(which: str, member: str) -> Field:
+    side = {"dnat": "destination", "snat": "source"}[which]
+
+    def values(reading: Reading) -> Values:
+        rows = len(reading.table)
+        return makings.part(reading.attribution, rows, which, member)
+
+    name = f"{which}_rule_{member}"
+    heading = name.upper().replace("_", "-")
+    return Field(name, heading, f"{member} of the rule for the {side}", values)
+
+
 def _ios(outward: End, inward: End) -> Callable[[Reading], Values]:
     """One of the four IOS columns: another end when the flow came from outside."""
 
@@ -278,13 +313,28 @@ _DERIVED = (
         _ios(End.REPLY_SRC, End.ORIG_SRC),
     ),
 )
+_RULES = (
+    Field(
+        "rule",
+        "RULE",
+        "the NAT rules behind it (--rule)",
+        lambda reading: makings.told(reading.attribution, len(reading.table)),
+    ),
+    Field(
+        "rule_state",
+        "RULE-STATE",
+        f"of the rule: {' '.join(makings.STATES)}",
+        lambda reading: makings.states(reading.attribution, len(reading.table)),
+    ),
+    *(_rule_part(w, member) for w in ("dnat", "snat") for member in makings.MEMBERS),
+)
 _RAW = tuple(
     _column(c.name)
     for c in COLUMNS
     if c.dtype != "O" and c.name not in ("family", "proto")
 )
 
-FIELDS: dict[str, Field] = {field.name: field for field in (*_DERIVED, *_RAW)}
+FIELDS: dict[str, Field] = {field.name: field for field in (*_DERIVED, *_RULES, *_RAW)}
 
 
 def fields(names: Sequence[str]) -> list[Field]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from natscope.model.evidence import Evidence
 from natscope.model.nat import Kind
+from natscope.table.attribution import Attribute
 from natscope.table.flowtable import FlowTable
 from natscope.views import values as v
 from natscope.views.fields import Field, Reading, fields
@@ -22,6 +23,7 @@ from natscope.views.query import (
     JSON_FIELDS_FIRST,
     NAT_FIELDS,
     OPTIONAL_FIELDS,
+    RULE_FIELDS,
     WIDE_FIELDS,
     Query,
 )
@@ -39,16 +41,23 @@ class Page:
     rows: int
 
 
-def listing(pieces: Pieces, query: Query) -> Iterator[Page]:
+def listing(
+    pieces: Pieces, query: Query, attribute: Attribute | None = None
+) -> Iterator[Page]:
     """The pages of a listing, at least one, in bounded memory where possible.
 
     The fields of a page may be more than those of the one before: a column
     appears when the first flow that fills it does.
 
+    Args:
+        pieces: the flows.
+        query: what to show of them.
+        attribute: asks which rules made the flows that are shown.
+
     Raises:
         UnknownColumn: a column that does not exist.
     """
-    readings = _chosen(pieces, query)
+    readings = _chosen(pieces, query, attribute)
     columns = _Columns(query)
     if query.group:
         yield _limited(_grouped(list(readings), query), query.limit)
@@ -58,14 +67,16 @@ def listing(pieces: Pieces, query: Query) -> Iterator[Page]:
         yield from _pages(readings, columns, query.limit)
 
 
-def _chosen(pieces: Pieces, query: Query) -> Iterator[Reading]:
+def _chosen(
+    pieces: Pieces, query: Query, attribute: Attribute | None
+) -> Iterator[Reading]:
     """The rows to show; pieces without any are passed over."""
     for table, evidence in pieces:
-        reading = Reading(table, evidence)
+        reading = Reading(table, evidence, attribute)
         if not query.untranslated:
             kept = reading.nat.kind != Kind.NONE
             if not kept.all():
-                reading = Reading(table.mask(kept), evidence)
+                reading = reading.of(table.mask(kept))
         if len(reading.table):
             yield reading
 
@@ -76,8 +87,7 @@ def _pages(
     shown = False
     for reading in readings:
         if left is not None and len(reading.table) > left:
-            table = reading.table.take(slice(0, left))
-            reading = Reading(table, reading.evidence)
+            reading = reading.of(reading.table.take(slice(0, left)))
         if left != 0:
             shown = True
             yield _page(reading, columns.of(reading))
@@ -110,7 +120,8 @@ class _Columns:
         if self._query.columns is not None:
             return fields(self._query.columns)
         if self._query.everything:
-            return fields(everything(reading.table))
+            also = RULE_FIELDS if self._query.rules else ()
+            return fields((*everything(reading.table), *also))
         return fields(self._of_text(reading))
 
     def _of_text(self, reading: Reading) -> list[str]:
@@ -124,7 +135,8 @@ class _Columns:
             if zone in self._known:
                 shown.insert(shown.index("kind"), zone)
         later = [n for n in optional if n in self._known and n not in (*first, *shown)]
-        return [*first, *shown, *later]
+        rules = ["rule"] if self._query.rules else []
+        return [*first, *shown, *later, *rules]
 
 
 def everything(table: FlowTable) -> tuple[str, ...]:

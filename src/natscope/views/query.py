@@ -36,6 +36,15 @@ WIDE_FIELDS = (
 )
 JSON_FIELDS_FIRST = ("proto", "kind", "state", "inside", "public", "outside", "target")
 """What an object begins with; every column the table holds follows."""
+RULE_FIELDS = (
+    *("rule", "rule_state"),
+    *(
+        f"{which}_rule_{member}"
+        for which in ("dnat", "snat")
+        for member in ("family", "table", "chain", "handle", "number", "tool", "text")
+    ),
+)
+"""What is known of the rules behind a flow; asked of the twin."""
 COUNT_FIELDS = ("flows", "bytes", "packets")
 
 
@@ -56,3 +65,5 @@ class Query:
     limit: int | None = None
     group: tuple[str, ...] = ()
     wide: bool = False
+    rules: bool = False
+    """Also the rules behind each translation."""

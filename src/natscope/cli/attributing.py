@@ -1,0 +1,79 @@
+"""The box whose rules are asked which of them made a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics
+from natscope.errors import NatscopeError
+
+if TYPE_CHECKING:
+    from natscope.codec.text.natrules import NatRule
+    from natscope.codec.text.ruleset import Ruleset
+    from natscope.model.bundle import Bundle
+    from natscope.rehearse.attribution import Attributor
+
+
+class Box:
+    """A box, and its NAT rules in the order packets meet them."""
+
+    def __init__(self, bundle: Bundle, rules: list[NatRule]) -> None:
+        self.bundle = bundle
+        self.rules = rules
+
+
+def box(netns: str | None, file: str | None) -> Box:
+    """The box of a namespace, or the one in a bundle.
+
+    Raises:
+        NatscopeError: it cannot be read.
+    """
+    from natscope.codec.text.natrules import nat_rules
+
+    if file is not None:
+        from natscope.cli.boxes import read
+
+        bundle = read(file)
+        return Box(bundle, nat_rules(bundle))
+    from natscope.sources.bundle import collect
+
+    bundle = collect(netns)
+    for words in bundle.missing:
+        diagnostics.note(f"not read: {words}")
+    return Box(bundle, nat_rules(bundle, _listed(netns)))
+
+
+def _listed(netns: str | None) -> Ruleset | None:
+    """The rules with the kernel's handles."""
+    from natscope.sources.netns import open_namespace
+    from natscope.sources.rulesets import read_ruleset
+
+    try:
+        if netns is None:
+            return read_ruleset()
+        with open_namespace(netns) as namespace:
+            return read_ruleset(namespace)
+    except NatscopeError:
+        return None  # without nft(8) there are no handles; collect() said so
+
+
+@contextmanager
+def attributing(found: Box) -> Iterator[Attributor]:
+    """A twin of the box that can be asked; what it was not asked is said.
+
+    Raises:
+        NatscopeError: there can be no twin.
+    """
+    from natscope.rehearse.attribution import Attributor, traceable
+    from natscope.rehearse.twin import Twin
+
+    with Twin(traceable(found.bundle)) as twin:
+        attributor = Attributor(twin, [nat.rule for nat in found.rules])
+        yield attributor
+    if attributor.unasked:
+        diagnostics.note(
+            f"{attributor.unasked} flows are of further kinds than the "
+            f"{attributor.asked} the twin was asked about; a filter makes them fewer"
+        )

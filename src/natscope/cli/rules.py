@@ -1,0 +1,117 @@
+"""``natscope rules``: the NAT rules, and the flows that are there by each."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from typing import TYPE_CHECKING
+
+from natscope.cli import diagnostics, formats, inputs, output
+from natscope.cli.diagnostics import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from natscope.cli.attributing import Box
+    from natscope.model.bundle import Bundle
+    from natscope.table.flowtable import FlowTable
+    from natscope.views.rules import RuleUses
+
+EPILOG = """\
+examples:
+  natscope rules                    NAT rules in the order packets meet them
+  natscope rules --all              also the jumps, returns and accepts between them
+  natscope rules --bundle gw1.json.gz   of another box, with its flows if it has them
+  natscope list --rule              the rule behind each translation
+FLOWS are open now; HITS and BYTES are of the rule's own counter, where it has one: it
+counts the first packet of a flow.  - is not known, ~ not certain.
+"""
+_COLUMNS = (
+    *("family", "table", "chain", "handle", "number", "tool", "kind", "flows"),
+    *("uncertain_flows", "hits", "bytes", "unused", "example", "text"),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = inputs.command_parser(
+        "rules", "The NAT rules, and the flows that are there by each.", EPILOG
+    )
+    made.add_argument(
+        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+    )
+    made.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    made.add_argument(
+        "-a", "--all", action="store_true", help="all rules of the chains NAT passes"
+    )
+    formats.add_format_options(made)
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Count, and tell."""
+    options = inputs.parse(parser(), argv)
+    if options.bundle is not None and options.netns is not None:
+        raise UsageError("choose one of --bundle and --netns")
+    from natscope.cli import attributing
+
+    box = attributing.box(options.netns, options.bundle)
+    found = _uses(options, box)
+    _write(options, found)
+    return ExitCode.DONE
+
+
+def _uses(options: argparse.Namespace, box: Box) -> RuleUses:
+    from natscope.cli.attributing import attributing
+    from natscope.rehearse.attribution import is_traced
+    from natscope.views.rules import uses
+
+    rules = box.rules
+    table = _flows(options, box.bundle)
+    if table is None or not rules:
+        return uses(rules, None)
+    with attributing(box) as attributor:
+        flows = (table, attributor.attribute(table))
+    return uses(rules, flows, is_traced=lambda rule: is_traced(rule, box.bundle))
+
+
+def _flows(options: argparse.Namespace, bundle: Bundle) -> FlowTable | None:
+    """The translated flows of the box."""
+    from natscope.model.evidence import Evidence
+    from natscope.table.nat import translations
+
+    if options.bundle is None:
+        from natscope.sources.kernel import Kernel
+
+        with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
+            table = kernel.table()
+    elif bundle.flows is None:
+        diagnostics.note(
+            f"{options.bundle} has no flows; natscope bundle --flows collects them"
+        )
+        return None
+    else:
+        from natscope.sources.files import Listing
+
+        table = Listing(io.StringIO("\n".join(bundle.flows))).table()
+    return table.mask(translations(table, Evidence()).kind != 0)
+
+
+def _write(options: argparse.Namespace, found: RuleUses) -> None:
+    from natscope.render import rules as rendered
+    from natscope.views.rules import document, record, shown_rules
+
+    rows = shown_rules(found, everything=options.all)
+    records = [record(use) for use in rows]
+    if formats.write_rows(options, document(found, rows), records, _COLUMNS):
+        return
+    if not rows:
+        diagnostics.note("no rule translates here")
+    elif rows:
+        text = rendered.text(found, rows, heading=not options.no_headers)
+        output.write(text.encode())
+    if found.stale:
+        diagnostics.note(
+            f"{found.stale} of {found.flows} translated flows are there by no rule of "
+            "today: natscope list --rule tells which"
+        )
+    if found.unknown:
+        diagnostics.note(f"of {found.unknown} flows the rule is not known")

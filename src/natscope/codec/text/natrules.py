@@ -1,0 +1,172 @@
+"""The NAT rules of a box, in the order packets meet them, with their counters.
+
+A rule is known by its place: its chain, and its number there.  So it is found again
+in another listing, and in a twin, where handles differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from natscope.codec.text.natrule import Given, given
+from natscope.codec.text.ruleset import ChainName, Ruleset, parse_iptables, parse_nft
+from natscope.model.bundle import Bundle
+from natscope.model.journey import Chain, Hook, Rule
+
+Place = tuple[str, str, str, int | None]
+"""Family, table, chain, number."""
+_ORDER = (Hook.PREROUTING, Hook.OUTPUT, Hook.INPUT, Hook.POSTROUTING)
+_COUNTER = re.compile(r"\bcounter packets (\d+) bytes (\d+)")
+_SAVED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_TARGET = re.compile(r"\b(?:jump|goto) ([^\s,;{}]+)|-[jg] (\S+)")
+_STRING = re.compile(r'"[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class NatRule:
+    """A rule of a chain NAT passes.
+
+    ``packets`` and ``bytes`` are of the rule's own counter; None: it has none.
+    """
+
+    rule: Rule
+    gives: Given | None
+    """None: it translates nothing; it jumps, returns or accepts."""
+    packets: int | None = None
+    bytes: int | None = None
+
+
+def place(rule: Rule) -> Place:
+    """Where a rule stands."""
+    return rule.family, rule.table, rule.chain, rule.number
+
+
+def rulesets(bundle: Bundle) -> Ruleset:
+    """Every chain and rule of a bundle, as the tool that made it writes it."""
+    chains: list[Chain] = []
+    rules: list[Rule] = []
+    for one in bundle.rulesets:
+        if one.tool == "nft":
+            found = parse_nft(one.text)
+        elif "tables" in one.tool:
+            family = "ip6" if one.tool.startswith("ip6") else "ip"
+            found = parse_iptables(one.text, family=family, tool=one.tool)
+        else:
+            continue
+        chains += found.chains
+        rules += found.rules
+    return Ruleset(chains, rules)
+
+
+def nat_rules(bundle: Bundle, handles: Ruleset | None = None) -> list[NatRule]:
+    """The rules of all chains that NAT passes, in the order packets meet them.
+
+    A chain several others jump to stands where it is met first.
+
+    Args:
+        bundle: the box.
+        handles: its rules as the kernel names them, from another listing.
+    """
+    ruleset = rulesets(bundle)
+    counted = dict(_saved_counters(bundle))
+    named = _handles(handles)
+    return [
+        _nat_rule(rule, counted, named) for chain in _chains(ruleset) for rule in chain
+    ]
+
+
+def by_chain(ruleset: Ruleset) -> dict[ChainName, list[Rule]]:
+    """The rules of each chain, in order."""
+    found: dict[ChainName, list[Rule]] = {}
+    for rule in ruleset.rules:
+        found.setdefault((rule.family, rule.table, rule.chain), []).append(rule)
+    return found
+
+
+def reachable(
+    rules: Mapping[ChainName, list[Rule]], chain: ChainName
+) -> Iterator[Rule]:
+    """The rules of a chain and of all it leads to, in that order, each once.
+
+    Args:
+        rules: see :func:`by_chain`.
+        chain: where to begin.
+    """
+    return _walk(rules, chain, set())
+
+
+def shown(text: str) -> str:
+    """A rule without what its counter says."""
+    return _COUNTER.sub("counter", text)
+
+
+def _nat_rule(
+    rule: Rule,
+    counted: Mapping[Place, tuple[int, int]],
+    named: Mapping[Place, Rule],
+) -> NatRule:
+    counter = _COUNTER.search(_STRING.sub('""', rule.text))
+    totals = counted.get(place(rule))
+    if counter is not None:
+        totals = int(counter[1]), int(counter[2])
+    kernels = named.get(place(rule))
+    if kernels is not None and shown(kernels.text) == shown(rule.text):
+        rule = replace(rule, handle=kernels.handle)
+    packets, octets = totals or (None, None)
+    return NatRule(
+        replace(rule, text=shown(rule.text)), given(rule.text), packets, octets
+    )
+
+
+def _handles(ruleset: Ruleset | None) -> dict[Place, Rule]:
+    if ruleset is None:
+        return {}
+    return {place(rule): rule for rule in ruleset.rules if rule.handle is not None}
+
+
+def _saved_counters(bundle: Bundle) -> Iterator[tuple[Place, tuple[int, int]]]:
+    """What iptables-save -c tells of each rule."""
+    for one in bundle.rulesets:
+        if "tables" not in one.tool:
+            continue
+        family = "ip6" if one.tool.startswith("ip6") else "ip"
+        table, count = "", dict[str, int]()
+        for line in one.text.splitlines():
+            if line.startswith("*"):
+                table, count = line[1:].strip(), {}
+            elif (found := _SAVED.match(line)) is not None:
+                number = count[found[3]] = count.get(found[3], 0) + 1
+                totals = int(found[1]), int(found[2])
+                yield (family, table, found[3], number), totals
+
+
+def _chains(ruleset: Ruleset) -> Iterator[list[Rule]]:
+    """The rules of each base chain of NAT, with those of the chains it leads to."""
+    rules = by_chain(ruleset)
+    met: set[ChainName] = set()
+    bases = [chain for chain in ruleset.base_chains() if chain.type == "nat"]
+    bases = [chain for chain in bases if chain.hook in _ORDER]
+    bases.sort(key=lambda c: (_ORDER.index(c.hook or Hook.PREROUTING), c.priority or 0))
+    for base in bases:
+        yield list(_walk(rules, (base.family, base.table, base.name), met))
+    tables = {(base.family, base.table) for base in bases}
+    # a map of verdicts may lead where no rule says so
+    for key, found in rules.items():
+        if key[:2] in tables and key not in met and any(given(r.text) for r in found):
+            yield list(_walk(rules, key, met))
+
+
+def _walk(
+    rules: Mapping[ChainName, list[Rule]],
+    chain: ChainName,
+    met: set[ChainName],
+) -> Iterator[Rule]:
+    if chain in met:
+        return
+    met.add(chain)
+    for rule in rules.get(chain, ()):
+        yield rule
+        for target in _TARGET.findall(_STRING.sub('""', rule.text)):
+            yield from _walk(rules, (*chain[:2], target[0] or target[1]), met)

@@ -31,6 +31,9 @@ ICV = bytes(12)
 GRE_KEY, GRE_PPTP = 0x2000, 0x2001
 """gre_flags of a header with a key: of RFC 2890, of PPTP (RFC 2637)."""
 GRE_IPV4, GRE_PPP = 0x0800, 0x880B
+GRE_INNER = bytes(20)
+"""Room for the header of what GRE carries: NAT drops GRE of less than 8 bytes
+(gre_manip_pkt)."""
 TAG = 1
 """The verification tag SCTP packets have here, the one an INIT offers."""
 INIT_BODY = b"".join(part.to_bytes(4, "big") for part in (TAG, 1 << 16, 0xA000A, 1))
@@ -206,7 +209,8 @@ def opening(flow: FlowTuple) -> Packet:
             if flow.dport:
                 packet = replace(packet, gre_flags=GRE_PPTP, gre_key=flow.dport)
                 return replace(packet, gre_protocol=GRE_PPP)
-            return replace(packet, gre_flags=0, gre_protocol=GRE_IPV4)
+            carried = replace(packet, gre_flags=0, gre_protocol=GRE_IPV4)
+            return replace(carried, payload=GRE_INNER)
         case uapi.IPPROTO_ESP:
             return replace(packet, spi=SPI, seq=1)
         case uapi.IPPROTO_AH:

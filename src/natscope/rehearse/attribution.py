@@ -39,8 +39,6 @@ _BITS = re.compile(
     r"(?:addr|port) &|@(?:nh|th|ih|ll),|-m (?:u32|bpf|string)|/\d+\.\d+\.\d+\.\d+"
 )
 """What rules compare otherwise than with constants."""
-_INNER = 20
-"""Bytes of the packet that plain GRE carries."""
 _BY_NFT: dict[Tool, Tool] = {
     "iptables-legacy": "iptables-nft",
     "ip6tables-legacy": "ip6tables-nft",
@@ -200,9 +198,6 @@ class Attributor:
         if flow.master is not None or (flow.status or 0) & uapi.Status.EXPECTED:
             return Answer(problem=_OF_HELPER)
         packet = opening(flow.orig)
-        if flow.proto == uapi.IPPROTO_GRE:
-            # NAT wants eight bytes of it (gre_manip_pkt)
-            packet = replace(packet, payload=bytes(_INNER))
         try:
             iif = self._twin.origin(packet)
             if iif is None and flow.orig.dst.is_multicast:

@@ -17,7 +17,6 @@ from natscope.model.tuples import Address, FlowTuple
 from natscope.rehearse.private import Private
 from natscope.table.flowtable import FlowTable
 
-
 _AT_ONCE = 256
 """Flows that are inserted with one send(2)."""
 

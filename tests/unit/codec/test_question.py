@@ -24,7 +24,7 @@ TCP = Packet(A, B, 6, 51000, 443, tcp_flags=TcpFlag.SYN, seq=0, ack=0, window=64
 ECHO = Packet(A, B, 1, icmp_type=8, icmp_code=0, icmp_id=1, icmp_seq=1)
 ECHO6 = Packet(A6, B6, 58, icmp_type=128, icmp_code=0, icmp_id=1, icmp_seq=1)
 UDP = Packet(A, B, 17, 40000, 53)
-GRE = Packet(A, B, 47, gre_flags=0, gre_protocol=0x0800)
+GRE = Packet(A, B, 47, gre_flags=0, gre_protocol=0x0800, payload=bytes(20))
 
 
 @dataclass(frozen=True)

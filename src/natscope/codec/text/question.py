@@ -47,7 +47,7 @@ from natscope.codec.text.question_words import (
     tokens,
 )
 from natscope.filter.names import ICMP_TYPES
-from natscope.model.packet import ICV, Packet, Question
+from natscope.model.packet import GRE_INNER, ICV, Packet, Question
 
 _TO = frozenset({"to", ">", "->"})
 _ALONE = frozenset({"out", "about", "badsum", "ping", "from", "proto"}) | _TO
@@ -285,6 +285,8 @@ def _payload(packet: Packet) -> bytes:
         return chunk.body[len(CHUNK_BODIES.get(chunk.type, b"")) :]
     if packet.proto == uapi.IPPROTO_AH:
         return packet.payload[len(ICV) :]
+    if packet.proto == uapi.IPPROTO_GRE and packet.payload == GRE_INNER:
+        return b""
     return packet.payload
 
 

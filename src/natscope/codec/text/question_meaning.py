@@ -11,6 +11,7 @@ from natscope.codec.text.question_words import ICMPS, WORDS, Text, Token, Value
 from natscope.codec.transport import Fields
 from natscope.filter.names import ICMP_TYPES
 from natscope.model.packet import (
+    GRE_INNER,
     GRE_IPV4,
     GRE_KEY,
     ICMP_ERRORS,
@@ -168,7 +169,8 @@ class _Meaning:
             case uapi.IPPROTO_GRE:
                 key = value("key")
                 flags = 0 if key is None else GRE_KEY
-                return {"gre_flags": flags, "gre_protocol": GRE_IPV4, "gre_key": key}
+                fields = {"gre_flags": flags, "gre_protocol": GRE_IPV4, "gre_key": key}
+                return fields | {"payload": value("payload") or GRE_INNER}
             case uapi.IPPROTO_ESP:
                 return {"spi": value("spi"), "seq": value("seq")}
             case uapi.IPPROTO_AH:

@@ -319,8 +319,9 @@ def test_the_command_gives_one_json_object_a_packet(lab: Lab) -> None:
         traffic.ping("alice", SERVER, 77)
     out, error = running.communicate(timeout=20)
     assert (running.returncode, error) == (0, "")
-    told = json.loads(out)
+    told, *events = map(json.loads, out.splitlines())
     assert (told["outcome"], told["reason"]) == ("forwarded", None)
+    assert {event["event"] for event in events} <= {"new", "update"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

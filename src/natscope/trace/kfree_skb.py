@@ -18,7 +18,7 @@ from natscope.trace.bpf.assembler import (
     Label,
 )
 from natscope.trace.layout import Layout
-from natscope.trace.recorder import NET, NUMBER, POINTER, RECORD, Maps, Recorder
+from natscope.trace.recorder import KEY, NET, NUMBER, POINTER, RECORD, Maps, Recorder
 from natscope.trace.records import At
 
 
@@ -54,22 +54,26 @@ class _Drop(Recorder):
         self.hash(Helper.MAP_DELETE_ELEM)
 
     def stay_here(self) -> None:
-        """Leave if the packet is in another namespace."""
+        """Leave if the packet is in another namespace; where it is not known, stay.
+
+        A packet in a queue may have no device, or something else in its place.
+        """
         code, here = self.code, Label()
-        self.read(POINTER, 8, R7, self.layout.skb_dev)
-        code.load(8, R3, R10, POINTER)
+        for field in range(0, records.SIZE, 8):
+            self.put(8, field, 0)
+        self.read(KEY, 8, R7, self.layout.skb_dev)
+        code.load(8, R3, R10, KEY)
         self.read(POINTER, 8, R3, self.layout.device_net)
-        # a queued packet has something else in place of its device: then nobody knows
         code.branch(If.NOT_EQUAL, R0, 0, here)
         code.load(8, R1, R10, POINTER)
         code.branch(If.NOT_EQUAL, R1, R8, self.out)
+        code.load(8, R3, R10, KEY)
+        self.read(RECORD + At.IIF, 4, R3, self.layout.ifindex)
         code.place(here)
 
     def fill(self) -> None:
         """The record; what is not told is 0."""
         code, layout = self.code, self.layout
-        for field in range(0, records.SIZE, 8):
-            self.put(8, field, 0)
         self.put(8, At.SKB, R7)
         self.put(4, At.NUMBER, R9)
         self.put(1, At.HOOK, records.DROPPED)

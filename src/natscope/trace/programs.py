@@ -115,7 +115,7 @@ class _Position(Recorder):
         code.goto(self.out)
         if not needles.is_empty(self.family):
             code.place(unfit)
-            self._note(is_first=place == 0)
+            self._note()
             code.goto(self.out)
         code.place(full)
         if place == 0:
@@ -233,32 +233,35 @@ class _Position(Recorder):
         self.code.branch(If.EQUAL, R1, Hook.PREROUTING, here)
 
     def _pass_by(self, *, is_first: bool) -> None:
-        """Leave if this packet was refused before."""
+        """Leave if this packet was refused before; where it begins, begin its notes.
+
+        What stands there is of another then, in the same memory as likely as not.
+        """
         code, new = self.code, Label()
-        if is_first:
-            self._where_it_begins(new)
         self._open_notebook(self.out)
+        if is_first:
+            begins, on = Label(), Label()
+            self._where_it_begins(begins)
+            code.goto(on)
+            code.place(begins)
+            code.store(8, R0, NOTED_SKB, R7)
+            code.store(8, R0, NOTED_COUNT, 0)
+            code.goto(new)
+            code.place(on)
         code.load(8, R1, R0, NOTED_SKB)
         code.branch(If.NOT_EQUAL, R1, R7, new)
         code.load(8, R1, R0, NOTED_COUNT)
         code.branch(If.EQUAL, R1, REFUSED, self.out)
         code.place(new)
 
-    def _note(self, *, is_first: bool) -> None:
+    def _note(self) -> None:
         """Keep the record, in case the packet is admitted later.
 
         Once its entry is confirmed both tuples are final: then it never will be.
         """
         code = self.code
-        begins, on, refused = Label(), Label(), Label()
+        refused = Label()
         self._open_notebook(self.out)
-        if is_first:
-            self._where_it_begins(begins)
-            code.goto(on)
-            code.place(begins)
-            code.store(8, R0, NOTED_SKB, R7)
-            code.store(8, R0, NOTED_COUNT, 0)
-            code.place(on)
         code.load(8, R1, R0, NOTED_SKB)
         code.branch(If.NOT_EQUAL, R1, R7, self.out)
         code.load(4, R1, R10, RECORD + At.ENTRY + self.layout.entry.status)
@@ -291,8 +294,8 @@ class _Position(Recorder):
         self.code.store(8, R0, NOTED_SKB, 0)
 
     def _recall(self) -> None:
-        """Send what was noted of the packet before it was admitted."""
-        code, none = self.code, Label()
+        """Send what was noted of the packet before it was admitted, once."""
+        code, none, sent = self.code, Label(), Label()
         self._open_notebook(none)
         code.load(8, R1, R0, NOTED_SKB)
         code.branch(If.NOT_EQUAL, R1, R7, none)
@@ -300,10 +303,13 @@ class _Position(Recorder):
         for index in range(MOST_NOTED):
             code.load(8, R2, R10, POINTER)
             code.load(8, R1, R2, NOTED_COUNT)
-            code.branch(If.NOT_GREATER, R1, index, none)
+            code.branch(If.NOT_GREATER, R1, index, sent)
             code.add(R2, NOTED + index * records.SIZE)
             code.store(4, R2, At.NUMBER, R9)
             self.send_from_r2()
+        code.place(sent)
+        code.load(8, R2, R10, POINTER)
+        code.store(8, R2, NOTED_SKB, 0)
         code.place(none)
 
     def fill(self, place: int) -> None:

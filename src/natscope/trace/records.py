@@ -1,7 +1,8 @@
 """What a program writes of a packet: the layout, and reading it.
 
 One layout for both kinds of record: a packet seen at a position, and a packet
-dropped (``hook`` is DROPPED, ``mark`` the reason, ``ct`` the place in the code).
+dropped (``hook`` is DROPPED, ``mark`` the reason, ``ct`` the place in the code, and
+``iif`` the interface it was at, 0 in a queue that keeps none).
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from natscope import uapi
 from natscope.codec.text.ruleset import Ruleset
 from natscope.codec.traversal import Assembler, Visits
 from natscope.errors import KernelError
 from natscope.filter import Filter, parse
 from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
-from natscope.model.journey import Departure, Hook, Sightings, Verdict, Visit
-from natscope.model.packet import Packet
+from natscope.model.journey import Departure, Hook, Sightings, Tracked, Verdict, Visit
 from natscope.sources import tools
 from natscope.sources.kernel import Kernel
 from natscope.sources.lookup import entry_of
@@ -37,8 +37,8 @@ PACKETS = 10
 SETTLED_S = 0.02
 """A packet nothing more was told of for so long is through; its way through the
 kernel takes microseconds."""
-_NEW = 8
-"""nft's ct state new."""
+_RELATED = 4
+"""nft's ct state of what is about another flow, an ICMP error for one."""
 
 
 class Rules:
@@ -211,17 +211,16 @@ class Rules:
         if self._steps is not None:
             visits = self._steps.merged(visits)
         entry = self._entry(visits)
-        flows = [entry] if entry is not None else list(_possible(first.packet))
+        flows = [entry] if entry is not None else list(_possible(visits))
         if not any(self._filter.matches(flow, evidence) for flow in flows):
             return None
         told = [visit.tracked for visit in visits if visit.tracked is not None]
         if told:
             self._is_tracked = True
-        is_known = bool(told) and told[0].state != _NEW
         return Sightings(
             visits=visits,
             departures=tuple(_departures(visits)),
-            before=entry if is_known else None,
+            before=_before(told, entry, flows),
             after=entry,
             is_tracked=self._is_tracked,
         )
@@ -241,12 +240,31 @@ class Rules:
         return None
 
 
-def _possible(packet: Packet) -> Iterator[Flow]:
-    """What the entry would be, whichever end the packet is from."""
-    there = packet.tuple
-    back = there.reversed()
-    yield Flow(there, back)
-    yield Flow(back, there)
+def _before(
+    told: list[Tracked], entry: Flow | None, possible: list[Flow]
+) -> Flow | None:
+    """The entry a packet found; of one that is gone by now, what the packet tells."""
+    # a template comes before the entry itself
+    tracked = next((one for one in told if not one.status & uapi.Status.TEMPLATE), None)
+    if tracked is None or not tracked.status & uapi.Status.CONFIRMED:
+        return None
+    if entry is None and tracked.state != _RELATED and len(possible) == 1:
+        return replace(possible[0], id=tracked.id, status=tracked.status)
+    return entry
+
+
+def _possible(visits: Visits) -> Iterator[Flow]:
+    """What the entry would be, or was: a reset ends one before it can be asked for.
+
+    How the packet came is a tuple of it, and how it went the other one's reverse.
+    """
+    shown = [visit.packet for visit in visits if visit.packet is not None]
+    came, went = shown[0].tuple, shown[-1].tuple.reversed()
+    directions = {v.tracked.direction for v in visits if v.tracked is not None}
+    if directions != {1}:
+        yield Flow(came, went)
+    if directions != {0}:
+        yield Flow(went, came)
 
 
 def _departures(visits: Visits) -> Iterator[Departure]:

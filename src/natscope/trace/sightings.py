@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -19,7 +20,6 @@ from natscope.model.journey import (
     Verdict,
     Visit,
 )
-from natscope.model.packet import Packet
 from natscope.trace.drops import Reasons, Symbols
 from natscope.trace.records import DROPPED, Record
 
@@ -28,6 +28,10 @@ Points: TypeAlias = Mapping[Hook, tuple[int, ...]]
 _TABLE = f"{OWN_TABLES}positions"
 _FAMILY = {uapi.AF_INET: "ip", uapi.AF_INET6: "ip6"}
 _LOOPBACK = "lo"
+_PURGED = "QUEUE_PURGE"
+"""Freed with the queue it was in: a program closed its socket."""
+_ROLE = uapi.TcpFlag.SYN | uapi.TcpFlag.RST | uapi.TcpFlag.FIN
+"""What a TCP segment is for; ECN's flags may change on the way."""
 _CONNTRACK = frozenset(
     f"ipv{version}_conntrack_{where}+0x0"
     for version in (4, 6)
@@ -67,8 +71,7 @@ class Reader:
         Each position is told twice: as it is, and as a visit of a chain of
         natscope's own, so that a trace of rules and this one read alike.
         """
-        # one interrupted while it was noted may have left its place to another
-        records = [record for record in records if record.skb == records[-1].skb]
+        records = _of_one(records)
         seen = [record for record in records if record.hook != DROPPED]
         entries = [record.flow for record in seen if record.flow is not None]
         self._is_tracked = self._tracking(seen)
@@ -129,10 +132,12 @@ class Reader:
         last = records[-1]
         if last.reason is None or last.address is None:
             return None
-        if not _are_one(records[-2].packet, last.packet):
-            return None
+        reason = self._reasons.name(last.reason)
+        has_left = len(records) > 1 and records[-2].hook == Hook.POSTROUTING
+        if not last.iif and (has_left or reason == _PURGED):
+            return None  # by a socket that had it, of another host or of the box
         return Drop(
-            self._reasons.name(last.reason),
+            reason,
             self._symbols.name(last.address),
             last.time_ns + self._wall,
         )
@@ -168,23 +173,31 @@ def _visit(position: Position) -> Visit:
     )
 
 
-def _are_one(packet: Packet | None, other: Packet | None) -> bool:
-    """Whether a packet dropped is the one last seen there.
+def _of_one(records: list[Record]) -> list[Record]:
+    """The records of the packet most of them are of.
 
-    An skb's memory serves again once it is free: what no translation touches must
-    be the same.
+    An skb's memory serves again once it is free, which only a drop tells.  Another
+    packet in it whose way begins at no first position, a multicast copy say, is taken
+    for the former one.
     """
-    if packet is None or other is None:
-        return packet is other
-    return _lasting(packet) == _lasting(other)
+    kinds = Counter(map(_lasting, records))
+    ((kind, _),) = kinds.most_common(1)
+    return [record for record in records if _lasting(record) == kind]
 
 
-def _lasting(packet: Packet) -> tuple[object, ...]:
+def _lasting(record: Record) -> tuple[object, ...]:
+    """What no translation touches."""
+    packet = record.packet
+    if packet is None:
+        return record.skb, None
     return (
+        record.skb,
         packet.family,
         packet.proto,
         packet.ip_id,
+        packet.flow_label,
         packet.icmp_type,
         packet.icmp_seq,
+        (packet.tcp_flags or 0) & _ROLE,
         packet.spi,
     )

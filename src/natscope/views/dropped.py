@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from natscope.model.journey import Drop, Hook, Outcome, Position, Stage
 
+NETFILTER = "netfilter"
+"""The reason where something at a hook dropped it, and nothing says what."""
 CONNTRACK, DSTNAT = -200, -100
 """Of enum nf_ip_hook_priorities."""
 
@@ -125,7 +127,7 @@ def _by_netfilter(drop: Drop, last: Position) -> Dropped:
         who = "a rule, a policy, connection tracking or NAT"
     where = f"{last.hook.name.lower()}, after priority {last.priority}"
     why = f"{who} dropped it at {where} (--method nft names the rule)"
-    return Dropped(Outcome.DROPPED, _next_chain(last), "netfilter", why)
+    return Dropped(Outcome.DROPPED, _next_chain(last), NETFILTER, why)
 
 
 def _next_chain(last: Position) -> Stage:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
+
+import pytest
 
 from natscope import uapi
 from natscope.model.flow import Flow
@@ -14,7 +16,7 @@ from natscope.trace.drops import Reasons, Symbols
 from natscope.trace.records import DROPPED, Record
 from natscope.trace.sightings import Reader
 
-POINTS = {Hook.PREROUTING: (-301, -199), Hook.POSTROUTING: (99, 101)}
+POINTS = {Hook.PREROUTING: (-301, -199), Hook.INPUT: (-1,), Hook.POSTROUTING: (99, 101)}
 KALLSYMS = """\
 ffffffff81000000 T _stext
 ffffffff81000100 T nft_do_chain\t[nf_tables]
@@ -44,9 +46,8 @@ def reader(tmp_path: Path, kallsyms: str = KALLSYMS) -> Reader:
             raise OSError
         return names[index]
 
-    return Reader(
-        POINTS, Reasons({69: "SKB_DROP_REASON_NETFILTER_DROP"}), name, Symbols(path)
-    )
+    reasons = {4: "SKB_DROP_REASON_QUEUE_PURGE", 69: "SKB_DROP_REASON_NETFILTER_DROP"}
+    return Reader(POINTS, Reasons(reasons), name, Symbols(path))
 
 
 def test_a_packet_that_came_to_the_end_has_left(tmp_path: Path) -> None:
@@ -85,6 +86,61 @@ def test_the_drop_of_another_packet_in_its_memory_is_not_its_own(
 def test_notes_of_another_skb_are_left_out(tmp_path: Path) -> None:
     found = reader(tmp_path).sightings([replace(SEEN, skb=32), SEEN, LEFT])
     assert len(found.positions) == 2
+
+
+def test_what_a_socket_does_with_a_packet_that_has_left_is_no_drop(
+    tmp_path: Path,
+) -> None:
+    """On the other end of a veth the same skb goes on; in a queue it has no device."""
+    found = reader(tmp_path).sightings([SEEN, LEFT, replace(DROP, iif=0)])
+    assert found.drop is None
+    assert [d.interface for d in found.departures] == ["wan"]
+
+
+def test_an_unread_packet_that_goes_with_its_socket_was_delivered(
+    tmp_path: Path,
+) -> None:
+    at_the_box = replace(SEEN, hook=Hook.INPUT, place=0)
+    purged = replace(DROP, iif=0, reason=4)
+    found = reader(tmp_path).sightings([SEEN, at_the_box, purged])
+    assert found.drop is None
+    assert [d.interface for d in found.departures] == [None]
+
+
+@dataclass(frozen=True)
+class Other:
+    id: str
+    packet: Packet
+
+
+OTHERS = [
+    Other("another protocol", replace(PACKET, proto=uapi.IPPROTO_UDPLITE)),
+    Other("another IP id", replace(PACKET, ip_id=78)),
+    Other("another flow label", replace(PACKET, flow_label=9)),
+    Other("an echo reply", replace(PACKET, icmp_type=0, icmp_seq=1)),
+    Other("a reset", replace(PACKET, tcp_flags=uapi.TcpFlag.RST)),
+    Other("another SPI", replace(PACKET, spi=5)),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda case: case.id)
+@pytest.mark.parametrize("at", [0, 2])
+def test_another_packet_in_the_same_memory_is_left_out(
+    tmp_path: Path, other: Other, at: int
+) -> None:
+    records = [SEEN, LEFT]
+    records.insert(at, replace(SEEN, packet=other.packet))
+    found = reader(tmp_path).sightings(records)
+    assert [p.packet for p in found.positions] == [PACKET, PACKET]
+    assert found.departures != ()
+
+
+def test_what_translation_touches_makes_no_other_packet(tmp_path: Path) -> None:
+    turned = replace(
+        PACKET, src=ip_address("203.0.113.1"), sport=9, ttl=63, tcp_flags=0x40
+    )
+    found = reader(tmp_path).sightings([SEEN, replace(LEFT, packet=turned)])
+    assert [p.packet for p in found.positions] == [PACKET, turned]
 
 
 def test_a_reason_of_a_newer_kernel_is_its_number() -> None:

@@ -191,7 +191,7 @@ def packet_of(message: TraceMessage) -> Packet | None:
         words = min(network[0] & 0xF, len(network) // 4)
         network = bytes([4 << 4 | words]) + network[1:]
     try:
-        return packets.decode(network + transport, cut=True)
+        return packets.decode_headers(network, transport)
     except DecodeError:
         return None
 

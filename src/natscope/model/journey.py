@@ -133,7 +133,8 @@ class Routed:
     """The answer of the routing table: RTM_GETROUTE, or why there is none."""
 
     kind: str
-    """unicast, local, broadcast, multicast; or unreachable, blackhole, prohibit."""
+    """unicast, local, broadcast, multicast; or unreachable, blackhole, prohibit,
+    martian; none where no route was found."""
     interface: str | None = None
     gateway: str | None = None
     source: str | None = None
@@ -200,11 +201,16 @@ class Sightings:
     """Counters that rose meanwhile: names of /proc/net/snmp, netstat, conntrack."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings that decide about it."""
+    is_up: bool | None = None
+    """Whether the interface it came in by is up."""
+    is_bridge: bool = False
+    """That interface is a bridge, of which a twin has no ports."""
 
     @property
     def departure(self) -> Departure | None:
         """How the packet itself left, None if it did not."""
         return next((one for one in self.departures if not one.is_answer), None)
+
     positions: tuple[Position, ...] = ()
     """Where a trace without rules saw it, in order."""
     drop: Drop | None = None
@@ -234,6 +240,8 @@ class Outcome(Enum):
     REJECTED = "rejected"
     DROPPED = "dropped"
     QUEUED = "queued"
+    ANSWERED = "answered"
+    """The box answered in place of the other end: synproxy."""
     UNKNOWN = "unknown"
 
 

@@ -11,21 +11,11 @@ import re
 from collections.abc import Iterator
 
 from natscope.codec import iproute
-from natscope.errors import NatscopeError
-from natscope.model.bundle import Bundle, Link, Ruleset
-from natscope.rehearse import positions
+from natscope.model.bundle import Bundle, Link
+from natscope.rehearse import loading, positions
 from natscope.rehearse.private import WORLD, WORLD_PATH, Private
 
 LOOPBACK = "lo"
-_LOADERS = {
-    "nft": ("nft", "-f", "-"),
-    "iptables-nft": ("iptables-nft-restore",),
-    "ip6tables-nft": ("ip6tables-nft-restore",),
-    "iptables-legacy": ("iptables-legacy-restore",),
-    "ip6tables-legacy": ("ip6tables-legacy-restore",),
-    "ipset": ("ipset", "restore"),
-}
-_FLUSH = re.compile(r"^\s*flush ruleset\b.*$", re.MULTILINE)
 _GLOBAL = re.compile(r"nf_conntrack_(max|buckets|expect_max|count)$|/nf_log/")
 """Settings no namespace of one's own has."""
 _QUIET = {
@@ -74,16 +64,8 @@ def build(private: Private, bundle: Bundle) -> list[str]:
             private.run([*words, "-batch", "-"], "\n".join(lines) + "\n")
     private.run(["nft", "-f", "-"], positions.ruleset())
     for ruleset in bundle.rulesets:
-        _load(private, ruleset)
+        loading.load(private, ruleset)
     return missing
-
-
-def _load(private: Private, ruleset: Ruleset) -> None:
-    loader = _LOADERS.get(ruleset.tool)
-    if loader is None:
-        raise NatscopeError(f"a ruleset of {ruleset.tool}: nothing can load it")
-    # the twin begins empty, but for natscope's own table
-    private.run(loader, _FLUSH.sub("", ruleset.text))
 
 
 def _made(bundle: Bundle) -> Iterator[Link]:

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from natscope import uapi
-from natscope.codec import packets, routes
+from natscope.codec import legacytrace, packets, routes
+from natscope.codec.nflog import LoggedPacket
 from natscope.codec.text import ruleset
 from natscope.codec.traversal import Assembler, packet_of
 from natscope.errors import KernelError
@@ -22,6 +23,7 @@ from natscope.model.journey import (
     Routed,
     Rule,
     Sightings,
+    Tracked,
     Visit,
 )
 from natscope.model.packet import Packet, Question
@@ -73,7 +75,7 @@ class Twin:
             self._log.take_over(family)
         private.write("net/netfilter/nf_conntrack_log_invalid", "255")
         self._counters = Counters(private)
-        self._up = {link.name: link.up for link in self.bundle.links}
+        self._links = {link.name: link for link in self.bundle.links}
         links = self._interfaces()
         self._names: dict[int, str] = {one["ifindex"]: one["ifname"] for one in links}
         is_zoned = any(_ZONING.search(one.text) for one in self.bundle.rulesets)
@@ -121,26 +123,31 @@ class Twin:
         self._counters.mark()
         refused = self._wires.put(question)
         self._wires.settle()
-        visits = self._seen()
+        logged = self._log.read()
+        visits = self._seen(logged)
         frames = self._wires.take(_LATE_S if _left(visits) else 0.0)
         departures = tuple(self._departures(question, visits, frames))
         stays = any(not departure.is_answer for departure in departures)
+        link = self._links.get(question.iif or "")
         # the last: before conntrack, a packet may have a template with the zone
-        known = next((v.tracked.id for v in reversed(visits) if v.tracked), None)
+        tracked = next((v.tracked for v in reversed(visits) if v.tracked), None)
+        known = None if tracked is None else tracked.id
         # what is stopped on its way is not put into the table
         after = self._asked.entries(question.packet.tuple, known if stays else None)
         seen = Sightings(
-            visits=visits,
+            # natscope's own drop, after confirmation, is no part of the way
+            visits=tuple(visit for visit in visits if not _is_delivery(visit)),
             question=question,
             departures=departures,
-            before=_entry(before, known),
-            after=_entry(after, known),
+            before=_entry(before, tracked),
+            after=_entry(after, tracked),
             routed=self._routed(question, visits),
             is_tracked=self.is_tracking,
-            invalid=tuple(self._logged(question.packet)),
+            invalid=tuple(_invalid(logged, question.packet)),
             counters=() if stays else tuple(self._counters.risen().items()),
             sysctls=self._settings(question),
-            is_up=self._up.get(question.iif or ""),
+            is_up=None if link is None else link.up,
+            is_bridge=link is not None and link.kind == "bridge",
         )
         if refused is not None and not visits:
             error = KernelError("sending", refused.errno or 0, str(refused))
@@ -207,8 +214,8 @@ class Twin:
         self._listed = self._ruleset()
         return said
 
-    def _seen(self) -> tuple[Visit, ...]:
-        """The way of what was put in, from the trace."""
+    def _seen(self, logged: list[LoggedPacket]) -> tuple[Visit, ...]:
+        """The way of what was put in, from the trace; iptables-legacy logs its own."""
         assembler = Assembler(self._listed, self._names.get)
         found: list[Visit] = []
         for message in self._traces.read():
@@ -216,28 +223,23 @@ class Twin:
                 found += visits
         for visits in assembler.flush():
             found += visits
-        # natscope's own drop, after confirmation, is no part of the way
-        return tuple(visit for visit in found if not _is_delivery(visit))
-
-    def _logged(self, packet: Packet) -> Iterator[str]:
-        """What conntrack said of it; it may call the box's answers INVALID too."""
-        for one in self._log.read():
-            if one.prefix.startswith(_OF_CONNTRACK):
-                told = packets.decode(one.payload, cut=True)
-                if _sent(told) == _sent(packet):
-                    yield one.prefix.strip()
+        for one in logged:
+            if step := legacytrace.visit(one, self._listed, self._names.get):
+                found.append(step)
+        return tuple(_in_order(found) if logged else found)
 
     def _departures(
         self, question: Question, visits: tuple[Visit, ...], frames: list[Frame]
     ) -> Iterator[Departure]:
-        delivered = [v for v in visits if v.base.hook == Hook.INPUT]
         for frame in frames:
             answer = _is_answer(question.packet, frame.packet)
             yield Departure(frame.interface, frame.packet, is_answer=answer)
-        if delivered and _passed(delivered):
-            told = [v.packet for v in delivered if v.packet]
-            packet = told[-1] if told else question.packet
-            yield Departure(None, packet)
+        for visit in filter(_is_delivery, visits):
+            packet = visit.packet
+            if packet is None or packet.proto in _UNTOLD:
+                packet = question.packet
+            answer = _is_answer(question.packet, packet)
+            yield Departure(None, packet, is_answer=answer)
 
     def _routed(self, question: Question, visits: tuple[Visit, ...]) -> Routed:
         """Where the packet goes as it is after prerouting."""
@@ -291,17 +293,50 @@ def _is_answer(asked: Packet, packet: Packet) -> bool:
     return packet.icmp_type != asked.icmp_type
 
 
+def _invalid(logged: list[LoggedPacket], packet: Packet) -> Iterator[str]:
+    """What conntrack said of it; it may call the box's answers INVALID too."""
+    for one in logged:
+        if one.prefix.startswith(_OF_CONNTRACK):
+            told = packets.decode(one.payload, cut=True)
+            if _sent(told) == _sent(packet):
+                yield one.prefix.strip()
+
+
+def _in_order(found: list[Visit]) -> list[Visit]:
+    """As the kernel goes: what the box sends to itself leaves before it comes in."""
+    is_sent = any(visit.base.hook is Hook.OUTPUT for visit in found)
+    hooks = _SENT if is_sent else _RECEIVED
+    ranks: dict[Hook | None, int] = {hook: rank for rank, hook in enumerate(hooks)}
+    return sorted(
+        found, key=lambda v: (ranks.get(v.base.hook, -1), v.base.priority or 0)
+    )
+
+
+_RECEIVED = (Hook.PREROUTING, Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)
+_SENT = (Hook.OUTPUT, Hook.POSTROUTING, Hook.PREROUTING, Hook.INPUT)
+_UNTOLD = frozenset(
+    {uapi.IPPROTO_HOPOPTS, uapi.IPPROTO_ROUTING, uapi.IPPROTO_FRAGMENT}
+    | {uapi.IPPROTO_AH, uapi.IPPROTO_DSTOPTS}
+)
+"""Behind such a header of IPv6 the trace does not tell the protocol."""
+
+
 def _sent(packet: Packet) -> tuple[object, ...]:
     """What tells a packet from an answer to it."""
     return packet.src, packet.proto, packet.tcp_flags
 
 
-def _entry(found: list[Flow], known: int | None) -> Flow | None:
+def _entry(found: list[Flow], tracked: Tracked | None) -> Flow | None:
     """The one a trace told of; the only one, if it told of none."""
-    for flow in found:
-        if flow.id == known or known is None:
-            return flow
-    return None
+    if tracked is None:
+        return found[0] if found else None
+    if tracked.state == _UNTRACKED:
+        return None
+    return next((flow for flow in found if tracked.id in (flow.id, None)), None)
+
+
+_UNTRACKED = 64
+"""Of nft's ct state: a rule said so, and an entry of that tuple is not looked at."""
 
 
 def _is_delivery(visit: Visit) -> bool:

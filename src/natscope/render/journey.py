@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from natscope import uapi
 from natscope.codec import packetline
 from natscope.codec.text import question as questions
+from natscope.codec.text.printable import printable
 from natscope.model.journey import (
     Chain,
     Departure,
@@ -99,14 +100,14 @@ def _asked(journey: Journey) -> str:
 
 
 def _phase(number: int, phase: Phase, colour: bool) -> Iterator[str]:
-    said = phase.said
+    said = printable(phase.said)
     if phase.is_end:
         said = _painted(said, _RED, colour)
     yield f"{number:2} {phase.stage.value:<{_STAGE}} {said}"
     indent = " " * (_STAGE + 4)
     for base, visits in groupby(phase.visits, key=lambda visit: visit.base):
         told = [v for v in visits if v.rule is not None or v.is_policy]
-        name = f"{base.family} {base.table} {base.name}"
+        name = printable(f"{base.family} {base.table} {base.name}")
         if [v for v in told if v.rule is not None]:
             yield indent + _painted(name, _DIM, colour)
             yield from (f"{indent}  {line}" for line in _steps(told, base))
@@ -121,7 +122,7 @@ def _phase(number: int, phase: Phase, colour: bool) -> Iterator[str]:
 def _steps(visits: list[Visit], base: Chain) -> Iterator[str]:
     """Rules as they matched; those of a chain that was jumped to stand under it."""
     for visit in visits:
-        where = "" if visit.chain == base else f"{visit.chain.name}: "
+        where = "" if visit.chain == base else f"{printable(visit.chain.name)}: "
         yield f"{where}{_visit(visit)}"
 
 
@@ -130,7 +131,7 @@ def _visit(visit: Visit) -> str:
         return f"policy {visit.verdict.name.lower()}"
     handle = visit.rule.handle
     number = f"  # handle {handle}" if handle is not None else ""
-    return f"{visit.rule.text}{number}"
+    return f"{printable(visit.rule.text)}{number}"
 
 
 def _result(journey: Journey, colour: bool) -> Iterator[str]:
@@ -155,7 +156,7 @@ def _how(journey: Journey, ways: list[Departure]) -> str:
         return f" to the box as {packetline.text(ways[0].packet)}"
     if ways:
         return f" out {ways[0].interface} as {packetline.text(ways[0].packet)}"
-    return f": {journey.why}" if journey.why else ""
+    return f": {printable(journey.why)}" if journey.why else ""
 
 
 def _tuple(entry: Flow, side: str) -> str:
@@ -254,11 +255,12 @@ def difference(before: Journey, after: Journey, *, colour: bool = False) -> str:
 def _compared(journey: Journey) -> Iterator[str]:
     """The lines two answers are compared by: no handles, they are each twin's own."""
     for phase in journey.phases:
-        said = _SECONDS.sub("", phase.said)
+        said = _SECONDS.sub("", printable(phase.said))
         yield f"{phase.stage.value:<{_STAGE}} {said}"
         for visit in phase.visits:
             if visit.rule is None and not visit.is_policy:
                 continue
             what = _visit(visit).partition("  # handle")[0]
-            yield f"{'':<{_STAGE}} {visit.chain.table} {visit.chain.name}: {what}"
+            where = printable(f"{visit.chain.table} {visit.chain.name}")
+            yield f"{'':<{_STAGE}} {where}: {what}"
     yield from (line.split("\n")[0] for line in _result(journey, colour=False))

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 
 from natscope.model.journey import Sightings
 
+_AT_RANDOM = "a rule chooses at random: this is one of its choices"
+_IN_TURN = "a rule chooses in turn: this is one of its choices"
 _TEXTS = {
     "limit rate": "limits are taken as unspent",
     "-m limit": "limits are taken as unspent",
     "hashlimit": "limits are taken as unspent",
     "quota": "quotas are taken as unspent",
     "-m recent": "what -m recent remembers is not copied",
-    "numgen random": "a rule chooses at random: this is one of its choices",
-    "statistic mode random": "a rule chooses at random: this is one of its choices",
+    "numgen random": _AT_RANDOM,
+    "-m statistic --mode random": _AT_RANDOM,
+    "numgen inc": _IN_TURN,
+    "-m statistic --mode nth": _IN_TURN,
     "flow add": "later packets may pass by the rules, in a flow table",
 }
 """What a rule's text must hold for the words to matter."""
@@ -63,6 +67,17 @@ def _translation(seen: Sightings) -> Iterator[str]:
         )
     asked, left = question.packet, departure.packet
     is_turned = left.dst != asked.dst
+    if is_turned and seen.is_bridge and departure.interface == question.iif:
+        yield (
+            f"both ends are behind the bridge {question.iif}: with br_netfilter it "
+            "passes this on by itself, and by the port it came in only in hairpin mode "
+            "(bridge link set dev PORT hairpin on)"
+        )
+    if not is_turned and seen.is_bridge and departure.interface == question.iif:
+        yield (
+            f"both ends are behind the bridge {question.iif}: unless it is sent to the "
+            "box itself, the bridge passes it on, and the box does not route it"
+        )
     if is_turned and left.src == asked.src and departure.interface == question.iif:
         yield (
             f"hairpin without source translation: {left.dst} will answer {left.src} "

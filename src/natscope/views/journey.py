@@ -29,12 +29,14 @@ from natscope.model.journey import (
 )
 from natscope.model.packet import Packet
 from natscope.views.caveats import caveats
+from natscope.views.dropped import NETFILTER
 from natscope.views.stopped import Stopped, stopped
 
 RAW_BEFORE, MANGLE_BEFORE = -200, -100
 """Priorities of conntrack and of destination NAT (enum nf_ip_hook_priorities)."""
 INVALID, ESTABLISHED, RELATED, NEW, UNTRACKED = 1, 2, 4, 8, 64
 """Bits of nft's ct state (NF_CT_STATE_BIT)."""
+NOT_TRANSLATED = "not translated"
 _IN = (Hook.INGRESS, Hook.PREROUTING)
 
 
@@ -54,7 +56,7 @@ def journey(seen: Sightings) -> Journey:
         by=None if end is None else end.by,
         question=seen.question,
         departures=seen.departures,
-        entry=seen.after,
+        entry=None if way.is_invalid else seen.after,
         notes=caveats(seen),
     )
 
@@ -122,7 +124,7 @@ class _Way:
             yield self._routing()
         yield from self._leaving(rest)
         entry = self.seen.after if self.seen.is_tracked is not False else None
-        if entry is not None and not self.is_stopped:
+        if entry is not None and not self.is_stopped and not self.is_invalid:
             yield Phase(Stage.CONFIRM, _entry_said(entry, self.seen.before))
 
     def _arrival(self) -> Phase:
@@ -147,11 +149,11 @@ class _Way:
             return
         if shown := _shown(groups.get(Stage.MANGLE, ())):
             yield Phase(Stage.MANGLE, _said(shown), shown)
-        after = self._after(visits)
+        after = self._entered(visits)
         nat = _shown(groups.get(Stage.DNAT, ()))
         moved = after is not None and last is not None and _is_turned(last, after)
         if nat or moved:
-            said = _nat_said(nat, last, after, "dst")
+            said = self._nat_said(nat, last, after, "dst")
             yield Phase(Stage.DNAT, said, nat, after, is_turned=moved)
         if shown := _shown(groups.get(Stage.FILTER, ())):
             yield Phase(Stage.FILTER, _said(shown), shown)
@@ -169,13 +171,26 @@ class _Way:
         after = self._departed()
         moved = before is not None and after is not None and _is_turned(before, after)
         if snat or moved:
-            said = _nat_said(snat, before, after, "src")
+            said = self._nat_said(snat, before, after, "src")
             yield Phase(Stage.SNAT, said, snat, after, is_turned=moved)
+
+    def _nat_said(
+        self,
+        visits: Sequence[Visit],
+        before: Packet | None,
+        after: Packet | None,
+        side: str,
+    ) -> str:
+        said = _nat_said(visits, before, after, side)
+        if visits or self.seen.before is None or said == NOT_TRANSLATED:
+            return said
+        return f"{said}, as the entry says"
 
     def _routing(self) -> Phase:
         routed = self.seen.routed
         packet = self._after(self.seen.visits) or self._first
-        if routed is not None:
+        # what came through was routed, whatever the tables answer when asked
+        if routed is not None and (routed.error is None or self.is_stopped):
             return Phase(Stage.ROUTING, _route_said(routed), packet=packet)
         way = "to the box itself" if Hook.INPUT in self._hooks else "on"
         oif = next((v.oif for v in self.seen.visits if v.oif), None)
@@ -189,6 +204,15 @@ class _Way:
         on = [v.packet for v in visits if v.packet and v.base.hook in
               (Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)]  # fmt: skip
         return next(iter(on or late), None)
+
+    def _entered(self, visits: Sequence[Visit]) -> Packet | None:
+        """The packet after destination NAT, whose chain may stand late (firewalld)."""
+        late = [v for v in visits if v.packet and (v.base.priority or 0) > -100]
+        if not late or (late[-1].base.priority or 0) < 0:
+            beyond = (Hook.INPUT, Hook.FORWARD)
+            on = [v for v in self.seen.visits if v.packet and v.base.hook in beyond]
+            late += on[:1]
+        return late[-1].packet if late else None
 
     def _departed(self) -> Packet | None:
         for departure in self.seen.departures:
@@ -216,11 +240,19 @@ class _Way:
             return f"INVALID: {seen.invalid[0].strip()}"
         tracked = next((v.tracked for v in seen.visits if _is_entry(v.tracked)), None)
         if tracked is None:
-            return "INVALID" if self._is_invalid() else "no entry"
+            return "INVALID" if self.is_invalid else "no entry"
         return _tracked_said(tracked, seen.before)
 
-    def _is_invalid(self) -> bool:
-        """A chain after conntrack saw the packet, and no entry with it."""
+    @property
+    def is_invalid(self) -> bool:
+        """Conntrack said so, or a chain after it saw the packet, and no entry with it.
+
+        Another flow of the same tuple, in another zone, is not the packet's.
+        """
+        if self.seen.invalid:
+            return True
+        if any(_is_entry(visit.tracked) for visit in self.seen.visits):
+            return False
         late = [v for v in self.seen.visits if (v.base.priority or 0) > RAW_BEFORE]
         return bool(late) and self.seen.is_tracked is True
 
@@ -250,7 +282,7 @@ def _nat_said(
     visits: Sequence[Visit], before: Packet | None, after: Packet | None, side: str
 ) -> str:
     if before is None or after is None or not _is_turned(before, after):
-        return "not translated"
+        return NOT_TRANSLATED
     if (before.src, before.sport, before.icmp_id) != (
         *(after.src, after.sport),
         after.icmp_id,
@@ -263,12 +295,13 @@ def _nat_said(
         return f"{word} translated"
     if visits:
         return f"{word} port moved: another flow has it"
-    return f"{word} translated, as the entry says"
+    return f"{word} translated"
 
 
 def _route_said(routed: Routed) -> str:
     if routed.error is not None:
-        return f"no route: {routed.error}"
+        what = "no route" if routed.kind == "none" else routed.kind
+        return f"{what}: {routed.error}"
     via = f" via {routed.gateway}" if routed.gateway else ""
     table = f" table {routed.table}" if routed.table not in (None, "main") else ""
     by = f" ({routed.prefix}{table})" if routed.prefix else ""
@@ -289,7 +322,8 @@ def _tracked_said(tracked: Tracked, before: Flow | None) -> str:
         case 8:
             if before is None:
                 return "NEW: no entry yet"
-            return f"NEW still: entry {before.id} has seen no answer"
+            which = "its entry" if before.id is None else f"entry {before.id}"
+            return f"NEW still: {which} has seen no answer"
         case 4:
             return "RELATED to an entry"
         case 64:
@@ -311,6 +345,15 @@ def _entry_said(entry: Flow, before: Flow | None) -> str:
 
 def _ended(phases: list[Phase], end: Stopped) -> list[Phase]:
     """Mark the phase a packet ended in."""
+    if end.reason == NETFILTER:
+        order = list(Stage)
+        # the first is where it came from, which of a local packet is routing
+        before = [
+            phase
+            for index, phase in enumerate(phases)
+            if not index or order.index(phase.stage) < order.index(end.stage)
+        ]
+        return [*before, Phase(end.stage, "drop", is_end=True)]
     at = len(phases) - 1
     for index, phase in enumerate(phases):
         if end.by is not None and end.by in phase.visits:

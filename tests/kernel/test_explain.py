@@ -107,7 +107,7 @@ CASES = [
     Case(
         "the box's own",
         "ping 203.0.113.1 to 198.51.100.9",
-        "routing arrival conntrack snat confirm",
+        "arrival routing conntrack snat confirm",
         "SENT out wan as icmp 203.0.113.1 > 198.51.100.9 echo-request id 1 seq 1",
     ),
     Case(
@@ -207,7 +207,7 @@ def test_a_capture_is_played_packet_by_packet(explain: Run, tmp_path: Path) -> N
 
 
 def test_a_flow_of_the_table_is_asked_about(
-    netns: Namespace, capfd: pytest.CaptureFixture[str]
+    netns: Namespace, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for words in (
         "ip link add lan type veth peer name lan-peer",
@@ -226,7 +226,14 @@ def test_a_flow_of_the_table_is_asked_about(
     assert main(["explain", "--flows", "--flow", number]) == 0
     assert "NEW still: entry" in capfd.readouterr().out
     assert main(["explain", "--flow", "1"]) == 3
-    assert "no flow has the id 1" in capfd.readouterr().err
+    assert "there is no flow 1" in capfd.readouterr().err
+    assert main(["explain", "--flow", "udp and dst port 4242"]) == 0
+    assert "DELIVERED to the box as udp 10.0.0.2:53" in capfd.readouterr().out
+    box = str(tmp_path / "box.json")
+    assert main(["bundle", box, "--flows"]) == 0
+    stock.conntrack("-D", "-p", "udp", *ends.split())
+    assert main(["explain", "--bundle", box, "--flow", "dst port 4242"]) == 0
+    assert "DELIVERED to the box as udp 10.0.0.2:53" in capfd.readouterr().out
 
 
 def test_a_box_may_be_told_in_files(explain: Run, lab: Lab, tmp_path: Path) -> None:
@@ -245,7 +252,9 @@ def test_a_box_may_be_told_in_files(explain: Run, lab: Lab, tmp_path: Path) -> N
     )
     code, out, err = explain(*files, "--rules", str(rules), WEB, box=False)
     assert (code, err) == (0, "")
-    assert "-A POSTROUTING -o wan -p tcp -j SNAT --to-source 203.0.113.7:2000-2009" in out
+    assert (
+        "-A POSTROUTING -o wan -p tcp -j SNAT --to-source 203.0.113.7:2000-2009" in out
+    )
     assert re.search(r"FORWARDED out wan as tcp 203.0.113.7:200\d > ", out)
 
 
@@ -267,6 +276,7 @@ MISTAKES = [
     Mistake("a change that fails", ("--diff", "nft add nonsense", WEB), 3, "nonsense"),
     Mistake("no such file", ("--rules", "/nowhere", WEB), 3, "/nowhere"),
     Mistake("two boxes", ("--netns", "x", WEB), 2, "--bundle"),
+    Mistake("no flows", ("--flow", "tcp"), 3, "natscope bundle --flows FILE has them"),
     Mistake("an odd way", ("--pcap", "x", "by", "foot"), 2, "in INTERFACE, or out"),
 ]
 
@@ -277,6 +287,17 @@ def test_a_mistake_is_answered_with_what_to_do(explain: Run, case: Mistake) -> N
     assert (code, out) == (case.code, "")
     assert case.said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("content", [b"", b"no capture", bytes(24)])
+def test_a_file_that_is_no_capture_answers_nothing(
+    explain: Run, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "packets.pcap"
+    path.write_bytes(content)
+    code, out, err = explain("--pcap", str(path))
+    assert (code, out) == (3, "")
+    assert f"{path}: magic number" in err
 
 
 def test_an_ordinary_user_asks_a_bundle(bundle: Path) -> None:

@@ -113,9 +113,9 @@ class _Way:
 
     def phases(self) -> Iterator[Phase]:
         """The phases, the kernel's own between those of rules."""
-        if self.is_local:
-            yield self._routing()
         yield self._arrival()
+        if self.is_local:
+            yield self._routing()  # before its first hook (ip_queue_xmit)
         entering = [Hook.OUTPUT] if self.is_local else [*_IN]
         visits = self.seen.visits
         yield from self._entering([v for v in visits if v.base.hook in entering])
@@ -347,11 +347,12 @@ def _ended(phases: list[Phase], end: Stopped) -> list[Phase]:
     """Mark the phase a packet ended in."""
     if end.reason == NETFILTER:
         order = list(Stage)
-        # the first is where it came from, which of a local packet is routing
+        # what the box sends is routed before its first hook, all else after it
         before = [
             phase
             for index, phase in enumerate(phases)
-            if not index or order.index(phase.stage) < order.index(end.stage)
+            if (index == 1 and phase.stage == Stage.ROUTING)
+            or order.index(phase.stage) < order.index(end.stage)
         ]
         return [*before, Phase(end.stage, "drop", is_end=True)]
     at = len(phases) - 1

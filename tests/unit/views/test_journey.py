@@ -101,11 +101,11 @@ def test_a_packet_to_the_box_is_delivered() -> None:
     )
 
 
-def test_what_the_box_sends_is_routed_first() -> None:
+def test_what_the_box_sends_is_routed_before_its_first_hook() -> None:
     visits = (policy(Hook.OUTPUT, packet=SYN, tracked=NEW), policy(Hook.POSTROUTING))
     way = journey(seen(*visits, question=OUT, routed=ONWARD, departures=(THERE,)))
     assert way.outcome == Outcome.SENT
-    assert [where for where, _ in shown(way)][:2] == ["routing", "arrival"]
+    assert [where for where, _ in shown(way)][:2] == ["arrival", "routing"]
     assert ("arrival", "from the box itself") in shown(way)
 
 

@@ -101,8 +101,8 @@ CASES = [
         ["arrival", "conntrack", "routing", "filter"],
     ),
     Case("in postrouting", THROUGH, ["arrival", "conntrack", "routing", "snat"]),
-    Case("in raw, from the box itself", SENT[:1], ["routing", "arrival", "raw"]),
-    Case("in output", SENT, ["routing", "arrival", "conntrack", "filter"]),
+    Case("in raw, from the box itself", SENT[:1], ["arrival", "routing", "raw"]),
+    Case("in output", SENT, ["arrival", "routing", "conntrack", "filter"]),
 ]
 
 

@@ -1,6 +1,6 @@
 """What a rehearsal costs: the twin is built, and asked packet by packet.
 
-    python -m bench.rehearsal
+python -m bench.rehearsal
 """
 
 from __future__ import annotations

@@ -217,6 +217,13 @@ def _listed() -> str:
     return tools.run(["nft", "-a", "list", "ruleset"])
 
 
+def test_policies_of_ipsec_are_said_to_be_missing(netns: Namespace) -> None:
+    assert collect().missing == ()
+    between = "src 10.0.0.0/24 dst 10.1.0.0/24"
+    tools.run(f"ip xfrm policy add {between} dir out action block".split())
+    assert collect().missing == ("IPsec policies (ip xfrm policy): 1",)
+
+
 def test_the_ruleset_of_a_bundle_loads_again(netns: Namespace) -> None:
     tools.run(["nft", "-f", "-"], stdin=RULESET)
     (ruleset,) = collect().rulesets

@@ -58,7 +58,7 @@ def test_a_shell_opens_on_the_box_and_sees_its_table() -> None:
 def test_a_missing_program_is_named_with_its_package() -> None:
     hidden = {**os.environ, "PATH": "/nonexistent"}
     hiding = (
-        "import natscope.lab.build as b; b._PATH = '/nonexistent'\n"
+        "import natscope.sources.tools as tools; tools._PLACES = ()\n"
         "from natscope.cli import main; raise SystemExit(main(['demo']))"
     )
     done = subprocess.run(

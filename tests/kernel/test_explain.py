@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -39,14 +40,17 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def bundle(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The box in a file that anybody may read."""
-    path = tmp_path_factory.mktemp("box") / "box.json"
-    path.write_bytes(bundles.encode(live.collect(lab.box.path)))
-    path.chmod(0o644)
-    for above in path.parents[:3]:
-        above.chmod(0o755)
-    return path
+def bundle(lab: Lab) -> Iterator[Path]:
+    """The box in a file that anybody may read.
+
+    Not in pytest's own place: that it closes to others at the start of every session.
+    """
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        path = place / "box.json"
+        path.write_bytes(bundles.encode(live.collect(lab.box.path)))
+        yield path
 
 
 @pytest.fixture
@@ -256,6 +260,28 @@ def test_a_box_may_be_told_in_files(explain: Run, lab: Lab, tmp_path: Path) -> N
         "-A POSTROUTING -o wan -p tcp -j SNAT --to-source 203.0.113.7:2000-2009" in out
     )
     assert re.search(r"FORWARDED out wan as tcp 203.0.113.7:200\d > ", out)
+
+
+def test_without_the_rules_of_a_box_there_is_no_answer(
+    explain: Run, bundle: Path, tmp_path: Path
+) -> None:
+    whole = bundles.decode(bundle.read_bytes())
+    path = tmp_path / "part.json"
+
+    def asked(missing: str) -> tuple[int, str, str]:
+        part = replace(whole, rulesets=(), missing=(missing,))
+        path.write_bytes(bundles.encode(part))
+        return explain("--bundle", str(path), WEB, box=False)
+
+    code, out, err = asked(f"{live.RULES}: Operation not permitted")
+    assert (code, out) == (3, "")
+    assert f"the rules of the box were not read: {live.RULES}: Operation" in err
+    code, out, err = asked("IPsec policies (ip xfrm policy): 2")
+    assert (code, err) == (
+        0,
+        "natscope: not read: IPsec policies (ip xfrm policy): 2\n",
+    )
+    assert "FORWARDED out wan" in out
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,14 @@ def box(netns: str | None, file: str | None) -> Box:
     if file is not None:
         from natscope.cli.boxes import read
 
-        bundle = read(file)
-        return Box(bundle, nat_rules(bundle))
-    from natscope.sources.bundle import collect
+        bundle, listed = read(file), None
+    else:
+        from natscope.sources.bundle import collect
 
-    bundle = collect(netns)
+        bundle, listed = collect(netns), _listed(netns)
     for words in bundle.missing:
-        diagnostics.note(f"not read: {words}")
-    return Box(bundle, nat_rules(bundle, _listed(netns)))
+        diagnostics.note(f"natscope: not read: {words}")
+    return Box(bundle, nat_rules(bundle, listed))
 
 
 def _listed(netns: str | None) -> Ruleset | None:
@@ -66,10 +66,12 @@ def attributing(found: Box) -> Iterator[Attributor]:
     Raises:
         NatscopeError: there can be no twin.
     """
+    from natscope.cli import boxes
     from natscope.rehearse.attribution import Attributor, traceable
     from natscope.rehearse.twin import Twin
 
     with Twin(traceable(found.bundle)) as twin:
+        boxes.tell_missing(twin)
         attributor = Attributor(twin, [nat.rule for nat in found.rules])
         yield attributor
     if attributor.unasked:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import re
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +20,9 @@ from natscope.errors import DecodeError, NatscopeError
 if TYPE_CHECKING:
     from natscope.model.bundle import Bundle, Family, Link, Route, Ruleset
     from natscope.rehearse.twin import Twin
+    from natscope.sources.base import Source
 
 _FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
-_SAVED_V6 = re.compile(
-    r"icmpv6|icmp6|ip6tables|(?<![\w:])[0-9a-f]{1,4}::?[0-9a-f:]*[/ ]"
-)
 
 
 def bundle(options: argparse.Namespace) -> Bundle:
@@ -34,15 +34,37 @@ def bundle(options: argparse.Namespace) -> Bundle:
     """
     if options.bundle is not None and (options.ip or options.netns):
         raise UsageError("--bundle has a box of its own: leave --ip and --netns out")
+    if options.ip and options.netns:
+        raise UsageError("choose one of --ip and --netns")
     if options.bundle is not None:
         found = read(options.bundle)
     elif options.ip:
         found = _of_files(options.ip)
     else:
-        found = _live(options)
+        from natscope.sources.bundle import collect
+
+        found = collect(options.netns)
     if options.rules is not None:
-        found = replace(found, rulesets=rulesets(options.rules))
+        return replace(found, rulesets=rulesets(options.rules))
+    _see_that_rules_are_there(found)
     return found
+
+
+def _see_that_rules_are_there(bundle: Bundle) -> None:
+    """Say what of a box was not read; without its rules there is no answer.
+
+    Raises:
+        NatscopeError: its rules were not.
+    """
+    from natscope.sources.bundle import RULES
+
+    for words in bundle.missing:
+        if words.startswith(RULES):
+            raise NatscopeError(
+                f"the rules of the box were not read: {words}",
+                hint="ask as root; or of what root collects with natscope bundle FILE",
+            )
+        diagnostics.note(f"natscope: not read: {words}")
 
 
 def read(path: str) -> Bundle:
@@ -67,25 +89,12 @@ def rulesets(path: str) -> tuple[Ruleset, ...]:
     Raises:
         NatscopeError: it cannot be read.
     """
-    from natscope.model.bundle import Ruleset
+    from natscope.codec.text import loaders
+    from natscope.sources import rulefile
 
-    text = _bytes(path).decode(errors="surrogateescape")
-    if not re.search(r"^\*\w+\s*$", text, re.MULTILINE):
-        return (Ruleset("nft", text),)
-    if _SAVED_V6.search(text):
-        return (Ruleset("ip6tables-nft", text),)
-    return (Ruleset("iptables-nft", text),)
-
-
-def _live(options: argparse.Namespace) -> Bundle:
-    from natscope.sources.bundle import collect
-
-    found = collect(options.netns)
-    if options.rules is not None:
-        return found
-    for words in found.missing:
-        diagnostics.note(f"natscope: not read: {words}")
-    return found
+    if path == "-":
+        return loaders.read(_bytes(path).decode(errors="surrogateescape"))
+    return loaders.read(rulefile.read(Path(path)))
 
 
 def _of_files(paths: list[str]) -> Bundle:
@@ -102,9 +111,9 @@ def _of_files(paths: list[str]) -> Bundle:
                 links += ipjson.parse_links(text)
             else:
                 routes += _routes(text)
-        except (DecodeError, ValueError, AttributeError) as error:
+        except (DecodeError, ValueError, RecursionError) as error:
             raise NatscopeError(
-                f"{path}: {error}",
+                f"{path}: is no JSON of ip(8): {error}",
                 hint="ip -j -d addr and ip -j -d route show table all print such files",
             ) from error
     return Bundle(
@@ -121,6 +130,8 @@ def _routes(text: str) -> tuple[Route, ...]:
     from natscope.codec import ipjson
 
     told = json.loads(text)
+    if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
+        raise ValueError("a list of routes was expected")
     found: dict[Family, list[object]] = {"inet": [], "inet6": []}
     for one in told:
         ends = (one.get(name) for name in ("dst", "gateway", "prefsrc"))
@@ -134,10 +145,63 @@ def _routes(text: str) -> tuple[Route, ...]:
 
 
 def _bytes(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise NatscopeError(f"{path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def flows(
+    bundle: Bundle, *, is_live: bool, netns: str | None = None
+) -> Iterator[Source | None]:
+    """The flows a box has open: a bundle's, or the kernel's; None: not known.
+
+    Args:
+        bundle: the box.
+        is_live: it was read from this machine.
+        netns: of which namespace.
+    """
+    if bundle.flows is not None:
+        from natscope.sources.files import Listing
+
+        yield Listing(io.StringIO("\n".join(bundle.flows)))
+    elif is_live:
+        from natscope.sources.kernel import Kernel
+
+        with Kernel(netns, wire=diagnostics.wire()) as kernel:
+            yield kernel
+    else:
+        yield None
+
+
+def is_live(options: argparse.Namespace) -> bool:
+    """Whether the options mean a box of this machine, not of files."""
+    return options.bundle is None and not options.ip
+
+
+@contextmanager
+def known_flows(options: argparse.Namespace, bundle: Bundle) -> Iterator[Source]:
+    """The flows of the box the options mean.
+
+    Raises:
+        NatscopeError: it is of files, and they have none.
+    """
+    with flows(bundle, is_live=is_live(options), netns=options.netns) as source:
+        if source is None:
+            what = options.bundle or "a box of --ip"
+            raise NatscopeError(
+                f"{what} has no flows", hint="natscope bundle --flows FILE has them"
+            )
+        yield source
+
+
+def tell_missing(twin: Twin) -> None:
+    """Say what of the box is not in its twin."""
+    for words in twin.missing:
+        diagnostics.note(f"natscope: not in the twin: {words}")
 
 
 def put_flows(options: argparse.Namespace, bundle: Bundle, twin: Twin) -> None:
@@ -148,19 +212,8 @@ def put_flows(options: argparse.Namespace, bundle: Bundle, twin: Twin) -> None:
     """
     if not options.flows:
         return
-    if options.bundle is None:
-        from natscope.sources.kernel import Kernel
-
-        with Kernel(options.netns) as kernel:
-            table = kernel.table()
-    else:
-        from natscope.sources.files import Listing
-
-        if bundle.flows is None:
-            raise NatscopeError(
-                f"{options.bundle} has no flows", hint="natscope bundle --flows FILE"
-            )
-        table = Listing(io.StringIO("\n".join(bundle.flows))).table()
+    with known_flows(options, bundle) as source:
+        table = source.table()
     refused = twin.insert(table)
     if refused:
         diagnostics.note(f"natscope: {refused} of {len(table)} flows were not taken")

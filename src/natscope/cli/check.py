@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,6 @@ from natscope.errors import (
 if TYPE_CHECKING:
     from natscope.model.bundle import Bundle
     from natscope.model.cases import Box, Case, CaseFile, Checked
-    from natscope.model.flow import Flow
     from natscope.rehearse.checking import Checker
     from natscope.views.drafting import Draft
 
@@ -62,7 +59,11 @@ def parser() -> argparse.ArgumentParser:
     )
     box = made.add_argument_group("which box, in place of the file's")
     box.add_argument("--netns", metavar="NAME|PID|PATH", help="a network namespace")
-    box.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    box.add_argument(
+        "--bundle",
+        metavar="FILE",
+        help="what natscope bundle wrote (- is stdin)",
+    )
     box.add_argument(
         "--rules", metavar="FILE", help="these rules in place of the box's"
     )
@@ -95,10 +96,12 @@ def run(argv: list[str]) -> int:
     cases = _chosen(found, options.only)
     bundle = _bundle(options, found.box)
     begun = time.perf_counter()
+    from natscope.cli import boxes
     from natscope.rehearse.checking import Checker
     from natscope.views.checking import settled
 
     with Checker(bundle, None if options.verbose else settled) as checker:
+        boxes.tell_missing(checker.twin)
         telling = _Telling(options, len(cases), begun)
         telling.tell(_checked(checker, cases))
     return telling.end()
@@ -239,15 +242,16 @@ def _write(options: argparse.Namespace) -> int:
 def _drafts(
     checker: Checker, bundle: Bundle, options: argparse.Namespace
 ) -> Iterator[Draft]:
+    from natscope.cli import boxes
     from natscope.codec.text import cases
     from natscope.model.cases import Expectation
     from natscope.views import drafting
     from natscope.views.checking import differences
 
-    candidates = chain(
-        drafting.forwards(checker.twin.rules, bundle),
-        drafting.translated(_flows(options, bundle)),
-    )
+    is_live = boxes.is_live(options)
+    with boxes.flows(bundle, is_live=is_live, netns=options.netns) as source:
+        flows = [] if source is None else list(drafting.translated(source.flows()))
+    candidates = [*drafting.forwards(checker.twin.rules, bundle), *flows]
     for one in candidates:
         try:
             case = cases.case(one.words, Expectation(reply="accepted"))
@@ -260,16 +264,3 @@ def _drafts(
             diagnostics.note(f"natscope: left out, not translated: {one.words}")
         else:
             yield made
-
-
-def _flows(options: argparse.Namespace, bundle: Bundle) -> Iterator[Flow]:
-    """Flows of the live box, or those a bundle has."""
-    if bundle.flows is not None:
-        from natscope.sources.files import Listing
-
-        yield from Listing(io.StringIO("\n".join(bundle.flows))).flows()
-    elif not (options.bundle or options.ip):
-        from natscope.sources.kernel import Kernel
-
-        with Kernel(options.netns) as kernel:
-            yield from kernel.flows()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ examples:
                                                           of the routing table
   natscope explain ping 203.0.113.1 to 9.9.9.9 out        the box's own packet
   natscope explain --reply tcp 192.0.2.9 to 203.0.113.1:8080 in wan
+  natscope explain --flow 'host 10.0.0.5 and dst port 443'
   natscope explain --bundle ticket.json tcp 10.0.0.5 to 9.9.9.9:443
   natscope explain --rules new.nft --ip box.json tcp 10.0.0.5 to 9.9.9.9:443 in lan
   natscope explain --diff 'nft -f change.nft' tcp 10.0.0.5 to 9.9.9.9:443 in lan
@@ -49,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
     )
     box = made.add_argument_group("which box")
     box.add_argument("--netns", metavar="NAME|PID|PATH", help="a network namespace")
-    box.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    box.add_argument(
+        "--bundle",
+        metavar="FILE",
+        help="what natscope bundle wrote (- is stdin)",
+    )
     box.add_argument(
         "--rules",
         metavar="FILE",
@@ -67,8 +72,9 @@ def parser() -> argparse.ArgumentParser:
     packet.add_argument("--pcap", metavar="FILE", help="the packets of a capture")
     packet.add_argument(
         "--flow",
-        metavar="ID",
-        help="the first packet of a flow of the table, by its id",
+        metavar="ID|FILTER",
+        help="the first packet of a flow that is open: by its id, or the first that "
+        "fits",
     )
     packet.add_argument(
         "--flows", action="store_true", help="with the flows that are open now"
@@ -92,21 +98,25 @@ def run(argv: list[str]) -> int:
 
     bundle = boxes.bundle(options)
     with Twin(bundle) as twin:
+        boxes.tell_missing(twin)
         boxes.put_flows(options, bundle, twin)
-        asked = list(_questions(options, twin))
-        journeys = list(_journeys(twin, asked, reply=options.reply))
-    if options.diff is None:
-        return _tell(options, journeys)
+        questions = _questions(options, bundle, twin)
+        if options.diff is None:
+            return _tell(options, _journeys(twin, questions, reply=options.reply))
+        asked = list(questions)
+        before = list(_journeys(twin, asked, reply=options.reply))
     changed, command = _changed(bundle, options.diff)
     with Twin(changed) as twin:
         if command is not None:
             twin.change(command)
         boxes.put_flows(options, bundle, twin)
         after = list(_journeys(twin, asked, reply=options.reply))
-    return _tell_difference(options, journeys, after)
+    return _tell_difference(options, before, after)
 
 
-def _questions(options: argparse.Namespace, twin: Twin) -> Iterator[Question]:
+def _questions(
+    options: argparse.Namespace, bundle: Bundle, twin: Twin
+) -> Iterator[Question]:
     """What is asked, each with the way it comes in."""
     from natscope.codec.text import question
     from natscope.model.packet import Question
@@ -117,10 +127,9 @@ def _questions(options: argparse.Namespace, twin: Twin) -> Iterator[Question]:
         yield _on_its_way(question.parse(text), question.says_way(text), twin)
         return
     iif, said = _way(way)
-    found = _captured(options.pcap) if options.pcap else _of_flow(options)
-    for packet, interface in found:
-        asked = Question(packet, iif if said else interface)
-        yield _on_its_way(asked, said or interface is not None, twin)
+    found = _captured(options.pcap) if options.pcap else _of_flow(options, bundle)
+    for packet in found:
+        yield _on_its_way(Question(packet, iif), said, twin)
 
 
 def _on_its_way(asked: Question, said: bool, twin: Twin) -> Question:
@@ -141,37 +150,46 @@ def _way(words: list[str]) -> tuple[str | None, bool]:
     )
 
 
-def _captured(path: str) -> Iterator[tuple[Packet, str | None]]:
-    """The IP packets of a capture file, each with its interface if the file tells."""
+def _captured(path: str) -> Iterator[Packet]:
+    """The IP packets of a capture file; it tells no way, only where it listened."""
     from natscope.codec import pcap
 
+    count = 0
     try:
         with Path(path).open("rb") as file:
             for _, packet in pcap.to_packets(pcap.read(file)):
                 if isinstance(packet, DecodeError):
                     diagnostics.complain(f"{path}: {packet}")
                 elif packet is not None:
-                    yield packet, None
+                    count += 1
+                    yield packet
     except OSError as error:
         raise NatscopeError(f"{path}: {error.strerror or error}") from error
     except DecodeError as error:
+        if not count:
+            raise NatscopeError(f"{path}: {error}") from error
         diagnostics.complain(f"{path}: {error}; what came before it is answered")
+    if not count:
+        raise NatscopeError(f"{path}: there is no IP packet in it")
 
 
-def _of_flow(options: argparse.Namespace) -> Iterator[tuple[Packet, str | None]]:
+def _of_flow(options: argparse.Namespace, bundle: Bundle) -> Iterator[Packet]:
+    from natscope.cli import boxes
     from natscope.model.packet import opening
-    from natscope.sources.kernel import Kernel
 
-    with Kernel(options.netns) as kernel:
-        for flow in kernel.flows(f"id {options.flow}"):
-            yield opening(flow.orig), None
+    asked = options.flow
+    with boxes.known_flows(options, bundle) as source:
+        for flow in source.flows(f"id {asked}" if asked.isdigit() else asked):
+            yield opening(flow.orig)
             return
     raise NatscopeError(
-        f"no flow has the id {options.flow}", hint="natscope list --columns +id"
+        f"there is no flow {asked}", hint="natscope list --columns +id lists them"
     )
 
 
-def _journeys(twin: Twin, asked: list[Question], *, reply: bool) -> Iterator[Journey]:
+def _journeys(
+    twin: Twin, asked: Iterable[Question], *, reply: bool
+) -> Iterator[Journey]:
     from natscope.model.packet import Question, answer
     from natscope.views.journey import journey
 
@@ -193,18 +211,23 @@ def _changed(bundle: Bundle, change: str) -> tuple[Bundle, str | None]:
     return bundle, change
 
 
-def _tell(options: argparse.Namespace, journeys: list[Journey]) -> int:
+def _tell(options: argparse.Namespace, journeys: Iterator[Journey]) -> int:
+    """Print the answers: as text each as it comes, for a capture may be long."""
     from natscope.render import journey as rendered
 
     if options.json:
-        objects = [rendered.document(one) for one in journeys]
+        found = list(journeys)
+        objects = [rendered.document(one) for one in found]
         document = {"schema": rendered.SCHEMA, "journeys": objects}
         output.write(json.dumps(document, indent=2).encode() + b"\n")
-    else:
-        colour = output.wants_colour()
-        texts = [rendered.text(one, colour=colour) for one in journeys]
-        output.write("\n".join(texts).encode())
-    return _verdict(journeys)
+        return _verdict(found)
+    colour = output.wants_colour()
+    codes: set[int] = set()
+    for one in journeys:
+        gap = "\n" if codes else ""
+        output.write((gap + rendered.text(one, colour=colour)).encode())
+        codes.add(_verdict([one]))
+    return max(codes)
 
 
 def _tell_difference(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, formats, inputs, output
@@ -38,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--netns", metavar="NAME|PID|PATH", help="another network namespace"
     )
-    made.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    made.add_argument(
+        "--bundle",
+        metavar="FILE",
+        help="what natscope bundle wrote (- is stdin)",
+    )
     made.add_argument(
         "-a", "--all", action="store_true", help="all rules of the chains NAT passes"
     )
@@ -75,23 +78,18 @@ def _uses(options: argparse.Namespace, box: Box) -> RuleUses:
 
 def _flows(options: argparse.Namespace, bundle: Bundle) -> FlowTable | None:
     """The translated flows of the box."""
+    from natscope.cli import boxes
     from natscope.model.evidence import Evidence
     from natscope.table.nat import translations
 
-    if options.bundle is None:
-        from natscope.sources.kernel import Kernel
-
-        with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
-            table = kernel.table()
-    elif bundle.flows is None:
-        diagnostics.note(
-            f"{options.bundle} has no flows; natscope bundle --flows collects them"
-        )
-        return None
-    else:
-        from natscope.sources.files import Listing
-
-        table = Listing(io.StringIO("\n".join(bundle.flows))).table()
+    is_live = options.bundle is None
+    with boxes.flows(bundle, is_live=is_live, netns=options.netns) as source:
+        if source is None:
+            diagnostics.note(
+                f"{options.bundle} has no flows; natscope bundle --flows collects them"
+            )
+            return None
+        table = source.table()
     return table.mask(translations(table, Evidence()).kind != 0)
 
 
@@ -105,7 +103,7 @@ def _write(options: argparse.Namespace, found: RuleUses) -> None:
         return
     if not rows:
         diagnostics.note("no rule translates here")
-    elif rows:
+    else:
         text = rendered.text(found, rows, heading=not options.no_headers)
         output.write(text.encode())
     if found.stale:

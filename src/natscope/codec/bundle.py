@@ -22,6 +22,13 @@ VERSION = 1
 LONGEST = 1 << 28
 """Bytes of a document: what a compressed one may grow to."""
 
+_INCLUDE = re.compile(
+    r"""^(?:(?:[^"\n#]|"[^"\n]*")*[\s;{}])?include\s+["'].*$""", re.MULTILINE
+)
+_NO_SET = re.compile(r"^(?!(create|add) |\s*$|#).+$", re.MULTILINE)
+"""``save -file``, for one; ipset-save(8) prints none but these."""
+_MODPROBE = re.compile(r"^-[^\n\"]* (-M|--modprobe)\b.*$", re.MULTILINE)
+"""A program to load modules with (iptables(8))."""
 _GZIP = b"\x1f\x8b"
 _NAMED = re.compile(re.escape(FORMAT) + r"/(\d{1,6})", re.ASCII)
 
@@ -55,6 +62,7 @@ def decode(data: bytes) -> Bundle:
     _check_version(document.get("format"))
     bundle = from_json(Bundle, document)
     _check_families(bundle)
+    _check_rulesets(bundle)
     return bundle
 
 
@@ -84,6 +92,20 @@ def _check_families(bundle: Bundle) -> None:
             if prefix is not None and prefix.version != version:
                 wanted = f"a prefix of {rule.family}"
                 raise wrong(wanted, str(prefix), ("rules", str(at), name))
+
+
+def _check_rulesets(bundle: Bundle) -> None:
+    """Nothing that is loaded reads or writes a file of the box it is loaded on."""
+    for at, ruleset in enumerate(bundle.rulesets):
+        if ruleset.tool == "nft":
+            # most have none, and a long text is soon searched for a word
+            form = _INCLUDE if "include" in ruleset.text else None
+        else:
+            form = _NO_SET if ruleset.tool == "ipset" else _MODPROBE
+        found = form and form.search(ruleset.text)
+        if found:
+            wanted = f"what {ruleset.tool} saves"
+            raise wrong(wanted, found[0].strip(), ("rulesets", str(at), "text"))
 
 
 def _unzipped(data: bytes) -> bytes:

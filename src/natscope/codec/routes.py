@@ -95,6 +95,7 @@ def decode_route(message: bytes, names: dict[int, str]) -> Routed:
         source=None if source is None else str(ip_address(source)),
         prefix=_prefix(family, found.get(rt.RTA_DST), width),
         table=_TABLES.get(number, str(number)),
+        has_ways=rt.RTA_MULTIPATH in found,
     )
 
 

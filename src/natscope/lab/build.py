@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from natscope.errors import MissingTool, NatscopeError
 from natscope.lab import network
+from natscope.sources import tools
 from natscope.sources.netns import Namespace, new_namespace
-
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-"""Where ip and nft are, also for users whose PATH leaves them out."""
-_PACKAGES = {"ip": "iproute2", "nft": "nftables"}
 
 
 class Lab:
@@ -43,7 +36,7 @@ class Lab:
             NatscopeError: it failed; the message holds what it said.
         """
         with self.inside(host):
-            return _run(words, stdin)
+            return tools.run(words, stdin=stdin)
 
 
 @contextmanager
@@ -54,8 +47,8 @@ def built() -> Iterator[Lab]:
         MissingTool: ip(8) or nft(8) is not installed.
         NamespaceError: this process may not make namespaces.
     """
-    for program in _PACKAGES:
-        _program(program)
+    for program in ("ip", "nft"):
+        tools.needed(program)
     with ExitStack() as stack:
         names = (network.BOX, network.WORLD, *network.INSIDE)
         lab = Lab({name: stack.enter_context(new_namespace(name)) for name in names})
@@ -93,24 +86,3 @@ def _configure(lab: Lab) -> None:
 
 def _ip(lab: Lab, host: str, batch: str) -> None:
     lab.run(host, ["ip", "-batch", "-"], stdin=batch)
-
-
-def _run(words: Sequence[str], stdin: str) -> str:
-    program = _program(words[0])
-    done = subprocess.run(
-        [program, *words[1:]], input=stdin, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise NatscopeError(f"{' '.join(words[:6])}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=_PATH)
-    if found is None:
-        package = _PACKAGES.get(name, name)
-        raise MissingTool(
-            f"the lab needs {name}, which is not installed",
-            hint=f"ask root for: apt-get install {package}",
-        )
-    return found

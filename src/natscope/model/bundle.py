@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 
+from natscope.model.measured import Measured
 from natscope.uapi import rtnetlink
 
 Network = IPv4Network | IPv6Network
@@ -176,6 +177,13 @@ class Ruleset:
     tool: Tool
     text: str
 
+    @property
+    def family(self) -> Literal["ip", "ip6"] | None:
+        """Of the rules of an iptables; None of nft's and ipset's, each has its own."""
+        if "tables" not in self.tool:
+            return None
+        return "ip6" if self.tool.startswith("ip6") else "ip"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -206,6 +214,8 @@ class Bundle:
     """The lines ``natscope save`` writes; None: not asked for."""
     counters: Mapping[str, str] = field(default_factory=dict)
     """Files under /proc as they were: ``net/snmp``, ``net/stat/nf_conntrack``."""
+    measured: Measured | None = None
+    """Counters read twice, listeners …; None: not asked for."""
     is_redacted: bool = False
     """Public addresses and MAC addresses are stand-ins (views.redaction)."""
     missing: tuple[str, ...] = ()

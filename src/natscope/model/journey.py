@@ -143,6 +143,8 @@ class Routed:
     table: str | None = None
     error: str | None = None
     """What the kernel answered instead, as the name of an errno."""
+    has_ways: bool = False
+    """The route has several next hops; this is the one the packet's hash chose."""
 
 
 @dataclass(frozen=True, slots=True)

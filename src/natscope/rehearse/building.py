@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from natscope.codec import iproute
 from natscope.model.bundle import Bundle, Link
@@ -46,14 +47,14 @@ def build(private: Private, bundle: Bundle) -> list[str]:
         MissingTool: ip(8), or what loads a ruleset, is not installed.
         NatscopeError: a ruleset cannot be loaded.
     """
-    missing: list[str] = []
     # nobody there: no router is asked for
-    private.write("net/ipv6/conf/default/disable_ipv6", "1", WORLD)
+    with suppress(OSError):  # a kernel without IPv6
+        private.write("net/ipv6/conf/default/disable_ipv6", "1", WORLD)
     for path, value in _QUIET.items():
         _set(private, path, value)
     batch = [f"link set {LOOPBACK} up", *_links(bundle)]
     private.run(["ip", "-batch", "-"], "\n".join(batch) + "\n")
-    world = [f"link set {link.name} arp off up" for link in _made(bundle)]
+    world = [f"link set dev {link.name} arp off up" for link in _made(bundle)]
     private.run(["ip", "-batch", "-"], "\n".join(world) + "\n", WORLD)
     _settings(private, bundle)
     for words, lines in (
@@ -65,7 +66,19 @@ def build(private: Private, bundle: Bundle) -> list[str]:
     private.run(["nft", "-f", "-"], positions.ruleset())
     for ruleset in bundle.rulesets:
         loading.load(private, ruleset)
-    return missing
+    return list(_missing(bundle))
+
+
+def _missing(bundle: Bundle) -> Iterator[str]:
+    """What of the box cannot be made again, in words."""
+    for rule in bundle.rules:
+        if rule.unknown:
+            family = "IPv4" if rule.family == "inet" else "IPv6"
+            asks = ", ".join(rule.unknown)
+            yield f"{family} rule {rule.priority}: it asks for {asks}"
+    for route in bundle.routes:
+        if route.encap is not None:
+            yield f"route {route.dst}: what it adds to packets ({route.encap})"
 
 
 def _made(bundle: Bundle) -> Iterator[Link]:
@@ -79,19 +92,19 @@ def _links(bundle: Bundle) -> Iterator[str]:
     vrfs = {link.name for link in bundle.links if link.kind == "vrf"}
     for link in bundle.links:
         if link.name in vrfs:
-            yield f"link add {link.name} type vrf table {link.vrf_table or 0}"
-            yield f"link set {link.name} up"
+            yield f"link add name {link.name} type vrf table {link.vrf_table or 0}"
+            yield f"link set dev {link.name} up"
     for link in _made(bundle):
         mac = f" address {link.mac}" if link.mac else ""
         mtu = min(max(link.mtu, 68), 65535)
         yield (
-            f"link add {link.name} mtu {mtu}{mac} type veth "
+            f"link add name {link.name} mtu {mtu}{mac} type veth "
             f"peer name {link.name} mtu {mtu} netns {WORLD_PATH}"
         )
         if link.master in vrfs:
-            yield f"link set {link.name} master {link.master}"
+            yield f"link set dev {link.name} master {link.master}"
         group = f" group {link.group}" if link.group else ""
-        yield f"link set {link.name} arp off{group} {'up' if link.up else 'down'}"
+        yield f"link set dev {link.name} arp off{group} {'up' if link.up else 'down'}"
 
 
 def _settings(private: Private, bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from natscope.rehearse.private import Private
 
@@ -18,10 +19,10 @@ class Counters:
     """The counters that only rise for packets that are stopped."""
 
     def __init__(self, private: Private) -> None:
-        self._files = {
-            name: private.open(f"{_NET}/{name}")
-            for name in (*_PAIRS, "snmp6", _CONNTRACK)
-        }
+        self._files: dict[str, int] = {}
+        for name in (*_PAIRS, "snmp6", _CONNTRACK):
+            with suppress(OSError):  # no IPv6, or conntrack is not loaded
+                self._files[name] = private.open(f"{_NET}/{name}")
         self.mark()
 
     def mark(self) -> None:
@@ -56,15 +57,15 @@ class Counters:
 
 def _values(files: dict[str, list[str]]) -> Iterator[tuple[str, int]]:
     for name in _PAIRS:
-        lines = files[name]
+        lines = files.get(name, [])
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             group, *columns = names.split()
             for column, value in zip(columns, values.split()[1:], strict=False):
                 yield f"{group.rstrip(':')}.{column}", int(value)
-    for line in files["snmp6"]:
+    for line in files.get("snmp6", ()):
         column, value = line.split()
         yield column, int(value)
-    names, *cpus = files[_CONNTRACK]
+    names, *cpus = files.get(_CONNTRACK, [""])
     rows = [[int(word, 16) for word in cpu.split()] for cpu in cpus]
     for at, column in enumerate(names.split()):
         yield f"conntrack.{column}", sum(row[at] for row in rows if at < len(row))

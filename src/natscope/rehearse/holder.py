@@ -1,8 +1,8 @@
 """Holds two network namespaces in a user namespace, and works in them when asked.
 
 Run as a program of its own, not imported: unshare(2) of a user namespace wants a
-process with one thread, and starting it must not cost what NumPy does.  It ends,
-and with it the namespaces, when its socket is closed.
+process with one thread, and starting it must not cost what NumPy does.  Its standard
+input is a socket; when that is closed it ends, and with it the namespaces.
 
 A request is one datagram, words joined by NUL, with descriptors beside it; so is
 the answer: ``ok`` and what was asked for, or ``error`` with errno and words.
@@ -29,16 +29,16 @@ WORLD_FD = 9
 """The world's namespace, in every program that is run."""
 
 
-def main(fd: int, user: bool) -> None:
+def main() -> None:
     """Serve until the socket is closed."""
-    asked = socket.socket(fileno=fd)
+    # never WORLD_FD, whatever else the process that started us had open
+    asked = socket.socket(fileno=0)
     libc = ctypes.CDLL(None, use_errno=True)
     places: dict[str, int] = {}
     try:
-        if user:
-            _check(libc.unshare(NEWUSER))
-            asked.send(b"ok")
-            asked.recv(DATAGRAM)  # the maps are written
+        _check(libc.unshare(NEWUSER))
+        asked.send(b"ok")
+        asked.recv(DATAGRAM)  # the maps are written
         for name in (WORLD, BOX):
             _check(libc.unshare(NEWNET))
             places[name] = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -105,4 +105,7 @@ def _check(code: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] == "user")
+    try:
+        main()
+    except BrokenPipeError:
+        sys.exit(1)  # nobody waits for the answer: interrupted

@@ -15,6 +15,7 @@ from natscope.model.packet import Packet, Question
 from natscope.model.prefilter import KernelFilter
 from natscope.model.tuples import Address, FlowTuple
 from natscope.rehearse.private import Private
+from natscope.sources.lookup import entry_of
 from natscope.table.flowtable import FlowTable
 
 _AT_ONCE = 256
@@ -27,15 +28,13 @@ class Lookups:
     Args:
         private: its namespaces.
         names: of its interfaces, by index.
-        is_zoned: its rules may put flows into zones.
     """
 
-    def __init__(
-        self, private: Private, names: dict[int, str], *, is_zoned: bool = False
-    ) -> None:
+    def __init__(self, private: Private, names: dict[int, str]) -> None:
         self._names = names
         self._indices = {name: index for index, name in names.items()}
-        self._is_zoned = is_zoned
+        self.is_zoned = False
+        """Its rules may put flows into zones."""
         self._zones = {0}
         """Met so far: a tuple names an entry only in its zone."""
         self._flows = private.netlink(uapi.NETLINK_NETFILTER)
@@ -55,7 +54,7 @@ class Lookups:
         """
         found = self._of(key)
         is_there = known is None or any(flow.id == known for flow in found)
-        if self._is_zoned and known is not None and not is_there:
+        if self.is_zoned and known is not None and not is_there:
             self._zones |= self._zone_of(known)
             found = self._of(key)
         return found
@@ -63,11 +62,9 @@ class Lookups:
     def _of(self, key: FlowTuple) -> list[Flow]:
         found: dict[int | None, Flow] = {}
         for zone in sorted(self._zones):
-            cells = encode.cells_of(Flow(key, key.reversed(), zone=zone or None))
-            asked = request.get(cells, seq=self._flows.next_seq())
-            with suppress(KernelError):
-                for message in self._flows.ask(asked, "looking up a flow"):
-                    flow = decode_flow(message)
+            with suppress(KernelError):  # no connection tracking
+                flow = entry_of(self._flows, key, zone=zone or None)
+                if flow is not None:
                     found[flow.id] = flow
         return list(found.values())
 
@@ -102,13 +99,19 @@ class Lookups:
         index = None if question.iif is None else self._indices.get(question.iif)
         try:
             way = self._ask(question, index, matched=False)
-            route = self._ask(question, index, matched=True)
         except KernelError as error:
             found = routes.no_route(error)
             if found.kind != "blackhole" or index is None:
                 return found
             return replace(found, kind=self._refused(question.packet))
-        return replace(way, prefix=route.prefix, table=route.table)
+        try:
+            route = self._ask(question, index, matched=True)
+        except KernelError:
+            # no table has it: the limited broadcast, a group (ip_route_input_rcu)
+            return replace(way, prefix=None, table=None)
+        return replace(
+            way, prefix=route.prefix, table=route.table, has_ways=route.has_ways
+        )
 
     def origin(self, packet: Packet) -> str | None:
         """Where a packet with this source comes in; None: it is the box's own.

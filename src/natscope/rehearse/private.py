@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +21,19 @@ from natscope.sources.nlsocket import NetlinkSocket
 BOX, WORLD = holder.BOX, holder.WORLD
 WORLD_PATH = f"/proc/self/fd/{holder.WORLD_FD}"
 """The world, as ip(8) takes a namespace."""
-_UBUNTU = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+_SYSCTLS = Path("/proc/sys")
+_FORBIDDING = (
+    ("user/max_user_namespaces", "0", "15000"),
+    ("user/max_net_namespaces", "0", "15000"),
+    ("kernel/unprivileged_userns_clone", "0", "1"),  # Debian's kernels
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu's
+)
+"""Settings that forbid private namespaces: path, then the value that does, and one
+that does not."""
+_CONTAINER = (
+    "a container's seccomp filter and its read-only /proc/sys are in the way: "
+    "docker run --privileged, or run it outside"
+)
 _ENVIRONMENT = {"XTABLES_LOCKFILE": "/dev/null", "LC_ALL": "C"}
 """iptables-legacy wants to lock a file, and /run is root's; nobody else is here."""
 
@@ -36,18 +50,29 @@ class Private:
         program = str(Path(holder.__file__))
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", program, str(theirs.fileno()), "user"],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-I", "-S", program],
+                stdin=theirs.fileno(),
                 env=os.environ | _ENVIRONMENT,
+                process_group=0,  # Ctrl-C is for us: we end it in order
             )
         try:
-            self._answer()
-            self._write_maps()
-            self._asked.send(b"map")
-            self._answer()
+            self._begin()
+        except OSError as error:
+            self.close()
+            raise NamespaceError(
+                f"cannot make private namespaces: {error.strerror}",
+                hint=forbidden_hint(error.errno, _SYSCTLS),
+            ) from error
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> None:
+        """Wait until the namespaces are there, and this user is root in them."""
+        self._answer()
+        self._write_maps()
+        self._asked.send(b"map")
+        self._answer()
 
     def __enter__(self) -> Private:
         return self
@@ -60,10 +85,18 @@ class Private:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The process that holds the namespaces."""
+        return self._process.pid
+
     def close(self) -> None:
-        """End the namespaces."""
+        """End the namespaces, and what still runs in them."""
         self._asked.close()
-        self._process.wait()
+        if self._process.returncode is None:
+            # a program that does not end must not keep us: nothing here is worth it
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
 
     def socket(self, where: str, family: int, kind: int, proto: int) -> socket.socket:
         """A socket that lives in a namespace.
@@ -96,8 +129,17 @@ class Private:
 
         Raises:
             OSError: there is none, or it is not a namespace's own.
+            NamespaceError: none can be set at all, as in most containers.
         """
-        self._ask("write", where, f"/proc/sys/{path}", text)
+        try:
+            self._ask("write", where, f"/proc/sys/{path}", text)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            raise NamespaceError(
+                "cannot set up private namespaces: /proc/sys is read-only",
+                hint=_CONTAINER,
+            ) from error
 
     def run(self, words: Sequence[str], stdin: str = "", where: str = BOX) -> str:
         """Run a program; what it prints.
@@ -123,6 +165,8 @@ class Private:
 
     def _ask(self, *words: str, fds: Sequence[int] = ()) -> tuple[bytes, list[int]]:
         text = "\0".join(words).encode(errors="surrogateescape")
+        if len(text) > holder.DATAGRAM:
+            raise NatscopeError(f"{words[0]}: more than {holder.DATAGRAM} bytes")
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())
         self._asked.sendmsg([text], [rights] if fds else [])
         return self._answer()
@@ -141,7 +185,7 @@ class Private:
 
     def _write_maps(self) -> None:
         """All ids we have, where we may map them; else our own as root."""
-        proc = Path(f"/proc/{self._process.pid}")
+        proc = Path(f"/proc/{self.pid}")
         try:
             for name in ("uid_map", "gid_map"):
                 (proc / name).write_text(_identity(name))
@@ -149,6 +193,22 @@ class Private:
             (proc / "setgroups").write_text("deny")
             (proc / "uid_map").write_text(f"0 {os.geteuid()} 1")
             (proc / "gid_map").write_text(f"0 {os.getegid()} 1")
+
+
+def forbidden_hint(code: int | None, sysctls: Path) -> str:
+    """What to change, where unshare(2) or writing an id map was refused."""
+    for name, forbids, allows in _FORBIDDING:
+        path = sysctls / name
+        try:
+            found = path.read_text().strip()
+        except OSError:
+            continue  # another kernel's
+        if found == forbids:
+            setting = name.replace("/", ".")
+            return f"{setting} is {forbids}: as root, sysctl -w {setting}={allows}"
+    if code == errno.ENOSPC:
+        return "too many are there: user.max_user_namespaces, user.max_net_namespaces"
+    return _CONTAINER
 
 
 def _identity(name: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -14,7 +16,7 @@ from natscope.codec import legacytrace, packets, routes
 from natscope.codec.nflog import LoggedPacket
 from natscope.codec.text import ruleset
 from natscope.codec.traversal import Assembler, packet_of
-from natscope.errors import KernelError
+from natscope.errors import KernelError, NatscopeError
 from natscope.model.bundle import Bundle
 from natscope.model.flow import Flow
 from natscope.model.journey import (
@@ -27,7 +29,7 @@ from natscope.model.journey import (
     Visit,
 )
 from natscope.model.packet import Packet, Question
-from natscope.rehearse import positions
+from natscope.rehearse import positions, tracking
 from natscope.rehearse.building import build
 from natscope.rehearse.counters import Counters
 from natscope.rehearse.entries import Made
@@ -57,29 +59,30 @@ class Twin:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self._private = Private()
-        try:
+        with ExitStack() as stack:
+            self._private = stack.enter_context(Private())
             self.missing = build(self._private, bundle)
-            self._open()
-        except BaseException:
-            self._private.close()
-            raise
+            """What of the box is not in it, in words."""
+            self._open(stack)
+            self._held = stack.pop_all()
 
-    def _open(self) -> None:
+    def _open(self, stack: ExitStack) -> None:
         private = self._private
-        self._listed = self._ruleset()
-        self.is_tracking = _tracks(self.bundle)
-        self._traces = Traces(socket=private.netlink(uapi.NETLINK_NETFILTER))
-        self._log = PacketLog(socket=private.netlink(uapi.NETLINK_NETFILTER))
+        traces = Traces(socket=private.netlink(uapi.NETLINK_NETFILTER))
+        self._traces = stack.enter_context(traces)
+        log = PacketLog(socket=private.netlink(uapi.NETLINK_NETFILTER))
+        self._log = stack.enter_context(log)
         for family in (uapi.AF_INET, uapi.AF_INET6):
             self._log.take_over(family)
-        private.write("net/netfilter/nf_conntrack_log_invalid", "255")
+        with suppress(OSError):  # a kernel that has not loaded conntrack
+            private.write("net/netfilter/nf_conntrack_log_invalid", "255")
         self._counters = Counters(private)
+        stack.callback(self._counters.close)
         self._links = {link.name: link for link in self.bundle.links}
         links = self._interfaces()
         self._names: dict[int, str] = {one["ifindex"]: one["ifname"] for one in links}
-        is_zoned = any(_ZONING.search(one.text) for one in self.bundle.rulesets)
-        self._asked = Lookups(private, self._names, is_zoned=is_zoned)
+        self._asked = Lookups(private, self._names)
+        stack.callback(self._asked.close)
         self._wires = Wires(
             private,
             {
@@ -88,6 +91,8 @@ class Twin:
                 if one["link_type"] == "ether"
             },
         )
+        stack.callback(self._wires.close)
+        self._list()
 
     def __enter__(self) -> Twin:
         return self
@@ -102,12 +107,7 @@ class Twin:
 
     def close(self) -> None:
         """End the twin."""
-        self._wires.close()
-        self._asked.close()
-        self._traces.close()
-        self._log.close()
-        self._counters.close()
-        self._private.close()
+        self._held.close()
 
     def send(self, question: Question) -> Sightings:
         """Put a packet in, and tell what the kernel did with it.
@@ -117,6 +117,7 @@ class Twin:
         Raises:
             NatscopeError: the box has no such interface.
         """
+        self._check(question)
         for rest in (self._wires.take, self._traces.read, self._log.read):
             rest()
         before = self._asked.entries(question.packet.tuple)
@@ -142,10 +143,10 @@ class Twin:
             before=_entry(before, tracked),
             after=_entry(after, tracked),
             routed=self._routed(question, visits),
-            is_tracked=self.is_tracking,
+            is_tracked=question.packet.src.version in self.tracked,
             invalid=tuple(_invalid(logged, question.packet)),
             counters=() if stays else tuple(self._counters.risen().items()),
-            sysctls=self._settings(question),
+            sysctls=() if stays else self._settings(question),
             is_up=None if link is None else link.up,
             is_bridge=link is not None and link.kind == "bridge",
         )
@@ -165,6 +166,7 @@ class Twin:
         """
         if question.mac is not None:
             return self.send(question)
+        self._check(question)
         self._wires.take()
         self._traces.read()
         self._wires.put(question, traced=False)
@@ -211,8 +213,23 @@ class Twin:
             NatscopeError: it failed; the message holds what it said.
         """
         said = self._private.run(["sh", "-c", command])
-        self._listed = self._ruleset()
+        self._list()
+        for one in self._interfaces():
+            self._names[one["ifindex"]] = name = one["ifname"]
+            if name in self._links:
+                is_up = "UP" in one["flags"]
+                self._links[name] = replace(self._links[name], up=is_up)
         return said
+
+    def _check(self, question: Question) -> None:
+        """Refuse what would be answered wrongly: in the twin a bridge has no ports."""
+        link = self._links.get(question.iif or "")
+        master = None if link is None else self._links.get(link.master or "")
+        if link is not None and master is not None and master.kind != "vrf":
+            raise NatscopeError(
+                f"{link.name} is a port of {master.name}: its packets come in by that",
+                hint=f"in {master.name}",
+            )
 
     def _seen(self, logged: list[LoggedPacket]) -> tuple[Visit, ...]:
         """The way of what was put in, from the trace; iptables-legacy logs its own."""
@@ -250,24 +267,39 @@ class Twin:
         return self._asked.route(replace(question, packet=turned, mark=mark))
 
     def _settings(self, question: Question) -> tuple[tuple[str, str], ...]:
-        if question.iif is None:
+        """Those that may stop a packet which comes in, as they are now."""
+        iif = question.iif
+        if iif is None:
             return ()
-        version = "ipv4" if question.packet.src.version == 4 else "ipv6"
-        found = {}
-        for name in ("forwarding", "rp_filter"):
-            # IPv6 has one switch for all interfaces (ip6_forward)
-            own = question.iif if version == "ipv4" else "all"
-            values = [
-                self.bundle.sysctls.get(f"net/{version}/conf/{where}/{name}", "")
-                for where in (own, "all")
-            ]
-            if values[0]:
-                found[name] = max(values) if name == "rp_filter" else values[0]
-        return tuple(found.items())
+        if question.packet.src.version == 6:
+            # one switch for all interfaces, and one that overrules it (ip6_forward)
+            names = ("all/forwarding", f"{iif}/force_forwarding")
+            values = [self._setting(f"net/ipv6/conf/{name}") for name in names]
+            return (("forwarding", max(values)),) if values[0] else ()
+        forwarding = self._setting(f"net/ipv4/conf/{iif}/forwarding")
+        filters = [
+            self._setting(f"net/ipv4/conf/{name}/rp_filter") for name in (iif, "all")
+        ]
+        return (("forwarding", forwarding), ("rp_filter", max(filters)))
+
+    def _setting(self, path: str) -> str:
+        try:
+            with os.fdopen(self._private.open(f"/proc/sys/{path}")) as file:
+                return file.read().strip()
+        except OSError:
+            return ""  # another kernel's
+
+    def _list(self) -> None:
+        """Learn the rules as they are now."""
+        self._listed = self._ruleset()
+        self._asked.is_zoned = tracking.is_zoned(self._listed.rules)
+        self.tracked = tracking.tracked(self._listed.rules)
+        """The IP versions conntrack looks at."""
 
     def _ruleset(self) -> ruleset.Ruleset:
         """The rules with their handles in the twin."""
-        listed = self._private.run(["nft", "-s", "-a", "list", "ruleset"])
+        # -t: the elements of sets may be many, and are no rules
+        listed = self._private.run(["nft", "-s", "-a", "-t", "list", "ruleset"])
         others = []
         for tool, table in dict.fromkeys(_iptables(self.bundle)):
             family = "ip6" if tool.startswith("ip6") else "ip"
@@ -364,15 +396,3 @@ def _iptables(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 _TABLE = re.compile(r"^\*(\S+)", re.MULTILINE)
-_ZONING = re.compile(r"\bzone set\b|-j CT\b.* --zone")
-_TRACKING = re.compile(
-    r"\b(ct|snat|dnat|masquerade|redirect|synproxy|flow add)\b|"
-    r"-m (conntrack|state|conn\w+|helper|cluster)|"
-    r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP|CT|NOTRACK|CONN\w+|SYNPROXY)"
-)
-
-
-def _tracks(bundle: Bundle) -> bool:
-    """Whether a rule asks for connection tracking: without, its hooks are not there
-    (nf_ct_netns_get)."""
-    return any(_TRACKING.search(ruleset.text) for ruleset in bundle.rulesets)

@@ -55,18 +55,18 @@ class Wires:
     def __init__(self, private: Private, macs: dict[str, bytes]) -> None:
         self._macs = macs
         self._world = private.socket(WORLD, socket.AF_PACKET, socket.SOCK_RAW, _ALL)
-        self._raw = {
-            4: private.socket(BOX, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW),
-            6: private.socket(
-                BOX, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW
-            ),
-        }
-        for one in self._raw.values():
-            one.setblocking(False)
+        self._raw: dict[int, socket.socket] = {}
+        for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+            with suppress(OSError):  # a kernel without IPv6
+                raw = private.socket(BOX, family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                raw.setblocking(False)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                self._raw[version] = raw
         self._fence = private.socket(BOX, socket.AF_PACKET, socket.SOCK_RAW, _FENCE)
         self._fence.bind(("lo", socket.ntohs(_FENCE)))
         self._fence.settimeout(_FENCE_S)
-        self._raw[6].setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
+        if 6 in self._raw:
+            self._raw[6].setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
         self._world.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         self._world.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._world.setblocking(False)
@@ -104,7 +104,9 @@ class Wires:
 
     def _send(self, question: Question, priority: int) -> OSError | None:
         packet = question.packet
-        raw = self._raw[packet.src.version]
+        raw = self._raw.get(packet.src.version)
+        if raw is None:
+            raise NatscopeError("this kernel has no IPv6 (ipv6.disable)")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, question.mark)
         try:

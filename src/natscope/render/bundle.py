@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from natscope.codec.text.printable import printable
 from natscope.codec.text.ruleset import parse_iptables, parse_nft
 from natscope.model.bundle import Bundle, Link, Ruleset
 from natscope.uapi import rtnetlink
@@ -51,12 +52,7 @@ def summary_json(bundle: Bundle) -> bytes:
 def summary_text(bundle: Bundle) -> str:
     """The summary as aligned lines."""
     lines = (f"{label:<{_WIDTH}}{told}" for label, told in _parts(bundle))
-    return "".join(f"{_harmless(line)}\n" for line in lines)
-
-
-def _harmless(line: str) -> str:
-    """A line a terminal will not obey: a bundle may come from a stranger."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _parts(bundle: Bundle) -> Iterator[tuple[str, str]]:
@@ -117,8 +113,7 @@ def _rules(bundle: Bundle) -> dict[str, int]:
 def _count(ruleset: Ruleset) -> int:
     if ruleset.tool == "nft":
         return len(parse_nft(ruleset.text).rules)
-    if ruleset.tool == "ipset":
+    if ruleset.family is None:
         return sum(line.startswith("create ") for line in ruleset.text.splitlines())
-    family = "ip6" if ruleset.tool.startswith("ip6") else "ip"
-    found = parse_iptables(ruleset.text, family=family, tool=ruleset.tool)
+    found = parse_iptables(ruleset.text, family=ruleset.family, tool=ruleset.tool)
     return len(found.rules)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from natscope.codec.text.printable import printable
 from natscope.model.cases import Checked
 from natscope.render import journey as journeys
 
@@ -48,7 +49,8 @@ def different(checked: Checked) -> list[str]:
     keys = max((len(one.key) for one in found), default=0)
     wanted = max((len(one.expected) for one in found), default=0)
     return [
-        f"{_INDENT}{one.key:<{keys}}  expected {one.expected:<{wanted}}  got {one.got}"
+        f"{_INDENT}{one.key:<{keys}}  expected {one.expected:<{wanted}}  "
+        f"got {printable(one.got)}"
         for one in found
     ]
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from natscope.codec.text.printable import printable
 from natscope.views.drafting import Draft
 
 
@@ -43,7 +44,7 @@ def _case(one: Draft, number: str) -> list[str]:
 
 
 def _line(words: str) -> str:
-    return " ".join(words.split())
+    return printable(" ".join(words.split()))
 
 
 def _value(value: str | bool | list[str]) -> str:

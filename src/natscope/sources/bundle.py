@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from natscope.codec import ipjson, rulesets
+from natscope.codec import ipjson
 from natscope.codec.bundle import decode
+from natscope.codec.text import loaders
 from natscope.errors import DecodeError, NatscopeError
 from natscope.model.bundle import (
     Bundle,
@@ -42,6 +43,8 @@ _CHOSEN = (
     "net/ipv4/tcp_fwmark_accept",
     "net/ipv4/fib_multipath_hash_policy",
     "net/ipv4/fib_multipath_hash_fields",
+    "net/ipv4/vs/conn_reuse_mode",
+    "net/ipv4/vs/conntrack",
     "net/ipv6/fwmark_reflect",
     "net/ipv6/ip_nonlocal_bind",
     "net/ipv6/fib_multipath_hash_policy",
@@ -75,6 +78,7 @@ _OF_INTERFACES = {
     ),
     "net/ipv6/conf": (
         "forwarding",
+        "force_forwarding",  # from Linux 6.17 on, also where all/forwarding is 0
         "disable_ipv6",
         "accept_ra",
         "accept_source_route",
@@ -88,8 +92,13 @@ _LEGACY: dict[str, tuple[str, Tool]] = {
     "net/ip_tables_names": ("iptables", "iptables-legacy"),
     "net/ip6_tables_names": ("ip6tables", "ip6tables-legacy"),
 }
+_XFRM = "6"
+"""NETLINK_XFRM: the kernel has a socket of its own for it."""
 _IPSET_MODULE = Path("/sys/module/ip_set")
 """ipset(8) would load it; without it there is no set."""
+
+RULES = "nftables and iptables-nft"
+"""What ``missing`` begins with where the rules could not be read."""
 
 Part = TypeVar("Part", covariant=True)
 
@@ -142,6 +151,7 @@ class _Collector:
         box = os.uname()
         links = self._ip("addresses", ("-d", "addr"), ipjson.parse_links)
         rules = self._rulesets()
+        self._miss_policies()
         return Bundle(
             made_ns=time.time_ns(),
             hostname=box.nodename,
@@ -193,17 +203,17 @@ class _Collector:
         try:
             listed, warnings = tools.told(("nft", "-y", "list", "ruleset"))
         except NatscopeError as error:
-            self._miss("nftables and iptables-nft", error)
+            self._miss(RULES, error)
             return []
-        found = rulesets.split_tables(listed, warnings)
+        found = loaders.split_tables(listed, warnings)
         saved = {}
-        for table in filter(rulesets.needs_iptables, found):
+        for table in filter(loaders.needs_iptables, found):
             program = "iptables" if table.family == "ip" else "ip6tables"
             what = f"table {table.family} {table.name}, made by iptables-nft"
             text = self._told(what, (f"{program}-nft-save", "-c", "-t", table.name))
             if text is not None:
-                saved[table.key] = rulesets.undated(text)
-        arranged, lost = rulesets.arranged(found, saved)
+                saved[table.key] = loaders.undated(text)
+        arranged, lost = loaders.arranged(found, saved)
         self.missing += lost
         return arranged
 
@@ -215,7 +225,7 @@ class _Collector:
                 words = (f"{program}-legacy-save", "-c", "-t", table)
                 text = self._told(what, words)
                 if text is not None:
-                    found.append(Ruleset(tool, rulesets.undated(text)))
+                    found.append(Ruleset(tool, loaders.undated(text)))
         return found
 
     def _legacy_tables(self, path: str) -> list[str]:
@@ -234,6 +244,19 @@ class _Collector:
         text = self._told("ipsets", ("ipset", "save"))
         return [Ruleset("ipset", text)] if text else []
 
+    def _miss_policies(self) -> None:
+        """Say that IPsec decides too, if it does: no bundle holds its policies."""
+        try:
+            sockets = (_PROC / "net/netlink").read_text().splitlines()[1:]
+            if _XFRM not in {line.split()[1] for line in sockets}:
+                return  # to ask would load the module
+            found = tools.run(("ip", "xfrm", "policy"))
+        except (OSError, NatscopeError):
+            return  # not permitted: the rulesets are missing then, which is said
+        count = sum(line.startswith("src ") for line in found.splitlines())
+        if count:
+            self.missing.append(f"IPsec policies (ip xfrm policy): {count}")
+
     def _told(self, what: str, words: tuple[str, ...]) -> str | None:
         """What a program prints; None, and a word about it, where it cannot."""
         try:
@@ -243,7 +266,8 @@ class _Collector:
             return None
 
     def _miss(self, what: str, error: Exception) -> None:
-        why = "; ".join(str(error).splitlines())
+        said = error.strerror if isinstance(error, OSError) else None
+        why = "; ".join((said or str(error)).splitlines())
         hint = getattr(error, "hint", None)
         self.missing.append(f"{what}: {why}" + (f" ({hint})" if hint else ""))
 

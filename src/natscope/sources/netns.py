@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -72,6 +72,11 @@ class Namespace:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def inside(namespace: Namespace | None) -> AbstractContextManager[None]:
+    """Run the body in a namespace; None is the one the thread is in."""
+    return nullcontext() if namespace is None else namespace.enter()
 
 
 def open_namespace(which: str) -> Namespace:

@@ -6,13 +6,12 @@ is not installed is left out: its rules then are shown as nft sees them.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from natscope.codec.text.ruleset import Ruleset, joined, parse_iptables, parse_nft
 from natscope.errors import NatscopeError
 from natscope.sources import tools
-from natscope.sources.netns import Namespace
+from natscope.sources.netns import Namespace, inside
 
 _FAMILIES = {"ip": "iptables", "ip6": "ip6tables"}
 _LEGACY = {
@@ -33,10 +32,7 @@ def read_ruleset(namespace: Namespace | None = None) -> Ruleset:
         MissingTool: nft(8) is not installed.
         NatscopeError: it failed, as without CAP_NET_ADMIN.
     """
-    inside: AbstractContextManager[None] = nullcontext()
-    if namespace is not None:
-        inside = namespace.enter()
-    with inside:
+    with inside(namespace):
         nft = parse_nft(tools.run(["nft", "-s", "-a", "list", "ruleset"]))
         return joined(nft, *_of_iptables(nft), *_legacy())
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from natscope.errors import MissingTool, NatscopeError
 
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-"""Where they are, also for users whose PATH leaves /usr/sbin out."""
+_PLACES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
+"""Looked in as well: an ordinary user's PATH leaves /usr/sbin out, a job's may be
+empty, which would mean the working directory."""
 _PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
@@ -22,7 +23,8 @@ _PACKAGES = {
 
 def find(name: str) -> str | None:
     """The path of a program, None if it is not installed."""
-    return shutil.which(name, path=_PATH)
+    told = filter(None, os.environ.get("PATH", "").split(os.pathsep))
+    return shutil.which(name, path=os.pathsep.join((*told, *_PLACES)))
 
 
 def needed(name: str) -> str:

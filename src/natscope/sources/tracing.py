@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ from natscope.codec.nflog import LoggedPacket
 from natscope.codec.nftrace import TraceMessage
 from natscope.errors import KernelError, PermissionNeeded
 from natscope.sources import box
-from natscope.sources.netns import Namespace
+from natscope.sources.netns import Namespace, inside
 from natscope.sources.nlsocket import NetlinkSocket
 
 BUFFER = 16 << 20
@@ -28,34 +28,13 @@ _INSTANCES = Path("/proc/thread-self/net/netfilter/nfnetlink_log")
 _FAMILIES = (uapi.AF_INET, uapi.AF_INET6)
 
 
-class Traces:
-    """NFT_MSG_TRACE of a network namespace, from now on.
+class _Listening:
+    """A socket that is listened to, until it is closed."""
 
-    Args:
-        namespace: another one; None is the calling thread's.
-        socket: a netlink socket to listen with, from any namespace; then
-            ``namespace`` is not looked at.
-        buffer: of the socket, in bytes.
-
-    Raises:
-        KernelError: not permitted, or a kernel without nf_tables.
-    """
-
-    def __init__(
-        self,
-        namespace: Namespace | None = None,
-        *,
-        socket: NetlinkSocket | None = None,
-        buffer: int = BUFFER,
-    ) -> None:
-        self._socket = socket or NetlinkSocket(namespace=namespace)
+    def __init__(self, socket: NetlinkSocket) -> None:
+        self._socket = socket
         self.lost = 0
         """Messages that found no room so far."""
-        try:
-            self._socket.listen((uapi.Group.NFTRACE,), buffer)
-        except BaseException:
-            self._socket.close()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +54,34 @@ class Traces:
     def fileno(self) -> int:
         """The descriptor, to wait on."""
         return self._socket.fileno()
+
+
+class Traces(_Listening):
+    """NFT_MSG_TRACE of a network namespace, from now on.
+
+    Args:
+        namespace: another one; None is the calling thread's.
+        socket: a netlink socket to listen with, from any namespace; then
+            ``namespace`` is not looked at.
+        buffer: of the socket, in bytes.
+
+    Raises:
+        KernelError: not permitted, or a kernel without nf_tables.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace | None = None,
+        *,
+        socket: NetlinkSocket | None = None,
+        buffer: int = BUFFER,
+    ) -> None:
+        super().__init__(socket or NetlinkSocket(namespace=namespace))
+        try:
+            self._socket.listen((uapi.Group.NFTRACE,), buffer)
+        except BaseException:
+            self._socket.close()
+            raise
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until something is there; false after ``timeout`` seconds."""
@@ -99,7 +106,7 @@ class Traces:
         return found
 
 
-class PacketLog:
+class PacketLog(_Listening):
     """What is logged to a group of nfnetlink_log, from now on.
 
     The families' logs must lead there: see :meth:`take_over`.
@@ -120,10 +127,8 @@ class PacketLog:
         socket: NetlinkSocket | None = None,
         group: int = 0,
     ) -> None:
+        super().__init__(socket or NetlinkSocket(namespace=namespace))
         self._namespace = namespace
-        self._socket = socket or NetlinkSocket(namespace=namespace)
-        self.lost = 0
-        """Packets that found no room so far."""
         try:
             self._socket.set_buffer(BUFFER)
             self._bind(group)
@@ -150,7 +155,7 @@ class PacketLog:
 
     def _owner(self, group: int) -> tuple[str, str] | None:
         """Port and program that listen to a group."""
-        with _inside(self._namespace):
+        with inside(self._namespace):
             try:
                 lines = _INSTANCES.read_text().splitlines()
             except OSError:
@@ -160,25 +165,6 @@ class PacketLog:
             if int(number) == group:
                 return port, _program(port)
         return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let the group go."""
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """The descriptor, to wait on."""
-        return self._socket.fileno()
 
     def take_over(self, family: int) -> None:
         """Have a family's log (AF_INET, AF_INET6) go to nfnetlink_log.
@@ -231,7 +217,7 @@ def packet_log(namespace: Namespace | None = None) -> Iterator[PacketLog]:
         log = stack.enter_context(PacketLog(namespace))
         for family in _FAMILIES:
             path = _NF_LOG / str(family)
-            with _inside(namespace):
+            with inside(namespace):
                 found = _read(path)
             stack.callback(_put_back, namespace, path, found)
             log.take_over(family)
@@ -257,7 +243,7 @@ def invalid_log(
     """
     path = box.SYSCTLS / _LOG_INVALID
     with packet_log(namespace) as log, ExitStack() as stack:
-        with _inside(namespace):
+        with inside(namespace):
             found = _read(path)
             if found is None:
                 raise KernelError(
@@ -271,10 +257,6 @@ def invalid_log(
         yield log
 
 
-def _inside(namespace: Namespace | None) -> AbstractContextManager[None]:
-    return nullcontext() if namespace is None else namespace.enter()
-
-
 def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip()
@@ -283,7 +265,7 @@ def _read(path: Path) -> str | None:
 
 
 def _put_back(namespace: Namespace | None, path: Path, found: str | None) -> None:
-    with _inside(namespace):
+    with inside(namespace):
         if found is not None and _read(path) != found:
             _write(path, found)
 

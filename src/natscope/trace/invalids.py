@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +17,7 @@ from natscope.model.flow import Flow
 from natscope.model.packet import Packet
 from natscope.sources.kernel import Kernel
 from natscope.sources.lookup import entry_of
-from natscope.sources.netns import open_namespace
+from natscope.sources.netns import inside, open_namespace
 from natscope.sources.tracing import invalid_log
 
 
@@ -119,10 +119,7 @@ class Complaints:
     def _interface(self, index: int | None) -> str | None:
         if not index:
             return None
-        inside: AbstractContextManager[None] = nullcontext()
-        if self._namespace is not None:
-            inside = self._namespace.enter()
-        with inside, suppress(OSError):
+        with inside(self._namespace), suppress(OSError):
             return socket.if_indextoname(index)
         return f"if{index}"
 

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -22,7 +22,7 @@ from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
 from natscope.model.journey import Hook, Sightings
 from natscope.sources.kernel import Kernel
-from natscope.sources.netns import open_namespace
+from natscope.sources.netns import inside, open_namespace
 from natscope.trace import kfree_skb, layout, programs, recorder, records
 from natscope.trace.bpf import loader
 from natscope.trace.bpf.shared import Counters, Ring
@@ -199,7 +199,7 @@ class Positions:
         stack.callback(os.close, drop)
         stack.callback(os.close, loader.open_raw_tracepoint(drop, _DROP_TRACEPOINT))
         wanted = needles(self._filter.tree)
-        with self._inside():
+        with inside(self._namespace):
             for family in wanted.families:
                 for place in range(max(map(len, points.values()))):
                     code = programs.position_program(
@@ -212,9 +212,6 @@ class Positions:
                             link = _link(program, family, hook, priorities[place])
                             stack.callback(os.close, link)
 
-    def _inside(self) -> AbstractContextManager[None]:
-        return self._namespace.enter() if self._namespace else nullcontext()
-
     def _evidence(self) -> Evidence:
         with Kernel(self._netns) as kernel:
             return kernel.evidence()
@@ -225,7 +222,7 @@ class Positions:
         )
 
     def _interface(self, index: int) -> str:
-        with self._inside():
+        with inside(self._namespace):
             return socket.if_indextoname(index)
 
 

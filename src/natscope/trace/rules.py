@@ -10,7 +10,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,7 @@ from natscope.model.journey import Departure, Hook, Sightings, Tracked, Verdict,
 from natscope.sources import tools
 from natscope.sources.kernel import Kernel
 from natscope.sources.lookup import entry_of
-from natscope.sources.netns import open_namespace
+from natscope.sources.netns import inside, open_namespace
 from natscope.sources.rulesets import read_ruleset
 from natscope.sources.tracing import PacketLog, Traces, packet_log
 from natscope.trace import legacy, sweeping, watching
@@ -125,7 +125,7 @@ class Rules:
 
     def is_intact(self) -> bool:
         """Whether the table is there still; whoever flushes the ruleset takes it."""
-        with self._inside():
+        with inside(self._namespace):
             return self.name in tools.run(["nft", "list", "tables"]).split()
 
     def read(self, *, all: bool = False) -> list[Sightings]:
@@ -159,7 +159,7 @@ class Rules:
         return found
 
     def _install(self) -> str:
-        with self._inside():
+        with inside(self._namespace):
             sweeping.sweep()
             name = sweeping.own_name()
             text = watching.ruleset(name, needles(self._filter.tree))
@@ -167,7 +167,7 @@ class Rules:
         return name
 
     def _remove(self) -> None:
-        with self._inside():
+        with inside(self._namespace):
             sweeping.remove(sweeping.own_name())
 
     def _listen_to_legacy(self, stack: ExitStack, ruleset: Ruleset) -> None:
@@ -195,11 +195,8 @@ class Rules:
         found = ruleset.rule(rule.family, rule.table, rule.handle)
         return visit if found is None else replace(visit, rule=found)
 
-    def _inside(self) -> AbstractContextManager[None]:
-        return self._namespace.enter() if self._namespace else nullcontext()
-
     def _interface(self, index: int) -> str | None:
-        with self._inside(), suppress(OSError):
+        with inside(self._namespace), suppress(OSError):
             return socket.if_indextoname(index)
         return None
 

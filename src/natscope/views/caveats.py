@@ -54,6 +54,9 @@ def _beyond(seen: Sightings) -> Iterator[str]:
     """What only the world around the box can tell."""
     if any(departure.interface is None for departure in seen.departures):
         yield "whether a program listens there is not known to the rehearsal"
+    elif seen.routed is not None and seen.routed.has_ways:
+        # the hash has a seed that is new with each boot (fib_multipath_hash)
+        yield "the route has several next hops: the box may choose another one"
 
 
 def _translation(seen: Sightings) -> Iterator[str]:

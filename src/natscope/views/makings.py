@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from natscope.codec.text.printable import printable
 from natscope.model.journey import Rule
 from natscope.table.attribution import Attribution, Making, Origin
 from natscope.views import values as v
@@ -52,8 +53,7 @@ def brief(rule: Rule, longest: int = LONGEST) -> str:
 
     Of a long one the middle is left out: what it does stands at the end.
     """
-    text = _ASIDE.sub("", _APPEND.sub("", rule.text)).strip()
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = printable(_ASIDE.sub("", _APPEND.sub("", rule.text)).strip())
     if len(text) <= longest:
         return text
     tail = longest // 2

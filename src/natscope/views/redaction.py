@@ -22,6 +22,7 @@ from ipaddress import (
 from typing import TypeVar
 
 from natscope.model.bundle import Bundle, Link, Neighbour, Network
+from natscope.model.measured import Measured
 from natscope.model.tuples import Address
 from natscope.views.standins import StandIns
 
@@ -67,6 +68,7 @@ def redacted(bundle: Bundle, key: bytes) -> Bundle:
         ),
         flows=None if flows is None else tuple(map(hidden.text, flows)),
         missing=tuple(map(hidden.text, bundle.missing)),
+        measured=hidden.measured(bundle.measured),
         is_redacted=True,
     )
 
@@ -130,6 +132,18 @@ class _Hidden:
         if isinstance(value, Link | Neighbour) and value.mac is not None:
             new["mac"] = self._stand_ins.mac(value.mac)
         return replace(value, **new)
+
+    def measured(self, measured: Measured | None) -> Measured | None:
+        """Readings without what names anybody: counters name nobody."""
+        if measured is None:
+            return None
+        log = measured.log
+        return replace(
+            measured,
+            listeners=self.value(measured.listeners),
+            log=None if log is None else tuple(map(self.text, log)),
+            missing=tuple(map(self.text, measured.missing)),
+        )
 
     def text(self, text: str) -> str:
         """A text with stand-ins for the addresses and comments in it."""

@@ -172,7 +172,9 @@ def _by_route(seen: Sightings) -> Stopped | None:
     is_local = routed.kind in ("local", "broadcast", "martian", "multicast")
     if settings.get("forwarding") != "0" or is_local or (named and _is_v6(seen)):
         return named
-    why = "forwarding is off for the interface it came in by"
+    why = "forwarding is off on the interface it came in by"
+    if _is_v6(seen):
+        why = "forwarding is off on this box (net.ipv6.conf.all.forwarding)"
     return _at(Stage.ROUTING, "forwarding-off", why)
 
 

@@ -64,8 +64,22 @@ def _link(**members: object) -> Callable[[Document], object]:
     return _changed(links=[link | members])
 
 
+def test_words_that_only_look_like_a_file_are_none() -> None:
+    rules = """table ip include {
+    chain include { tcp dport 80 accept comment "include 'a'; include " }
+    }"""
+    saved = '-A X -m comment --comment "a -M b" -j ACCEPT'
+    made = (Ruleset("nft", rules), Ruleset("iptables-nft", saved))
+    bundle = Bundle(1, rulesets=made)
+    assert decode(encode(bundle)) == bundle
+
+
 def _route(**members: object) -> Callable[[Document], object]:
     return _changed(routes=[{"dst": "10.0.0.0/8", "table": 254} | members])
+
+
+def _rules(tool: str, text: str) -> Callable[[Document], object]:
+    return _changed(rulesets=[{"tool": tool, "text": text}])
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,21 @@ WRONGS = [
         "another tool",
         _changed(rulesets=[{"tool": "sh", "text": "rm"}]),
         "rulesets.0.tool: needs nft or",
+    ),
+    Wrong(
+        "a file that is included",
+        _rules("nft", 'table ip a {\n}; include "/etc/passwd"'),
+        "rulesets.0.text: needs what nft saves",
+    ),
+    Wrong(
+        "a file that is written",
+        _rules("ipset", "create a hash:ip\nsave -file /etc/passwd"),
+        "rulesets.0.text: needs what ipset saves",
+    ),
+    Wrong(
+        "a program that is run",
+        _rules("iptables-legacy", "*nat\n-A X -M /bin/x -j ACCEPT\nCOMMIT"),
+        "rulesets.0.text: needs what iptables-legacy saves",
     ),
     Wrong(
         "a setting outside of net",

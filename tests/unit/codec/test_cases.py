@@ -94,6 +94,10 @@ def test_where_it_comes_in_may_be_left_to_the_routing_table() -> None:
     )
     first, second = _cases(text + 'expect = "sent"')
     assert [first.steps[0].is_placed, second.steps[0].is_placed] == [False, True]
+    (said,) = _cases(
+        """packet = 'udp 10.0.0.5 to 9.9.9.9:53 payload "go out"'\nexpect = "sent"\n"""
+    )
+    assert not said.steps[0].is_placed
 
 
 def test_each_is_every_combination_and_in_the_name() -> None:
@@ -179,6 +183,7 @@ REFUSED = [
     Refused("nothing to fill in", NAMED + 'packet = "tcp 1.1.1.1 to 2.2.2.2:{port}"', "case 'web': {port} is in no each"),
     Refused("an empty each", NAMED + GOOD + "each = { p = [] }", "case 'web'.each.p: a list or a range was expected"),
     Refused("no each", NAMED + GOOD + "each = 1", "case 'web'.each: a table of lists was expected"),
+    Refused("each with each", NAMED + GOOD + 'each = { p = "1-65535", q = "1-65535" }', "case 'web'.each: makes 4294836225 cases; 1000000 are the most"),
     Refused("a range turned round", NAMED + GOOD + 'each = { p = "9-1" }', "case 'web'.each.p: a list or a range was expected"),
     Refused("two of a name", NAMED + GOOD + NAMED + GOOD, "case 'web': two cases have the name 'web'"),
     Refused("after nothing", NAMED + GOOD + 'after = "wbe"', "case 'web'.after: no case before it has the name 'wbe'"),

@@ -196,6 +196,9 @@ REFUSED = [
     Refused("tpc 10.0.0.5 to 1.1.1.1:1", "tpc", "no word", "did you mean 'tcp'?"),
     Refused("tcp 10.0.0.5 to 1.1.1.1", "1.1.1.1", "a port to go to", "1.1.1.1:443"),
     Refused("udp ::1 to ::2", "::2", "a port to go to", "[::2]:443"),
+    Refused(
+        "tcp ::1 to ::2:443", "::2:443", "a port to go to", "[::2]:443, or [::2:443]"
+    ),
     Refused("tcp 10.0.0.5 to ::1", "::1", "of two IP versions"),
     Refused("tcp 10.0.0.5 to 1.1.1.1:99999", "1.1.1.1:99999", "'99999' is no port"),
     Refused("tcp 10.0.0.5: to 1.1.1.1:9", "10.0.0.5:", "'' is no port"),

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import ip_network
 from itertools import product
+from math import prod
 from typing import NoReturn
 
 from natscope.codec.text import question as questions
@@ -173,6 +174,8 @@ def _each(found: object, path: Path) -> Iterator[dict[str, str]]:
     if not isinstance(found, dict):
         _fail(path, "a table of lists was expected: { port = [80, 443] }")
     lists = [_listed(values, (*path, key)) for key, values in found.items()]
+    if (count := prod(map(len, lists))) > MOST:
+        _fail(path, f"makes {count} cases; {MOST} are the most")
     for chosen in product(*lists):
         yield dict(zip(found, chosen, strict=True))
 
@@ -229,8 +232,7 @@ def _step(words: str, path: Path) -> Step:
         hint = f"; {error.hint}" if error.hint else ""
         reason = f"{error}{hint}\n{error.pointer()}"
         raise DocumentError(reason, path=path) from error
-    is_placed = asked.iif is not None or "out" in words.lower().split()
-    return Step(asked, is_placed)
+    return Step(asked, asked.iif is not None or questions.says_way(words))
 
 
 def _expectation(table: Mapping[str, object], path: Path) -> Expectation:

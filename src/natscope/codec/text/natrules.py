@@ -50,9 +50,8 @@ def rulesets(bundle: Bundle) -> Ruleset:
     for one in bundle.rulesets:
         if one.tool == "nft":
             found = parse_nft(one.text)
-        elif "tables" in one.tool:
-            family = "ip6" if one.tool.startswith("ip6") else "ip"
-            found = parse_iptables(one.text, family=family, tool=one.tool)
+        elif one.family is not None:
+            found = parse_iptables(one.text, family=one.family, tool=one.tool)
         else:
             continue
         chains += found.chains
@@ -129,9 +128,8 @@ def _handles(ruleset: Ruleset | None) -> dict[Place, Rule]:
 def _saved_counters(bundle: Bundle) -> Iterator[tuple[Place, tuple[int, int]]]:
     """What iptables-save -c tells of each rule."""
     for one in bundle.rulesets:
-        if "tables" not in one.tool:
+        if one.family is None:
             continue
-        family = "ip6" if one.tool.startswith("ip6") else "ip"
         table, count = "", dict[str, int]()
         for line in one.text.splitlines():
             if line.startswith("*"):
@@ -139,7 +137,7 @@ def _saved_counters(bundle: Bundle) -> Iterator[tuple[Place, tuple[int, int]]]:
             elif (found := _SAVED.match(line)) is not None:
                 number = count[found[3]] = count.get(found[3], 0) + 1
                 totals = int(found[1]), int(found[2])
-                yield (family, table, found[3], number), totals
+                yield (one.family, table, found[3], number), totals
 
 
 def _chains(ruleset: Ruleset) -> Iterator[list[Rule]]:

@@ -151,8 +151,7 @@ class _Meaning:
             return {}
         (_, _, sport), (token, dst, dport) = self._said.ends
         if dport is None:
-            hint = f"write {dst}:443" if dst.version == 4 else f"write [{dst}]:443"
-            self._text.fail(token, "a port to go to was expected", hint)
+            self._text.fail(token, "a port to go to was expected", _with_port(dst))
         return {"sport": SOURCE_PORT if sport is None else sport, "dport": dport}
 
     def _rest(self) -> Fields:
@@ -223,3 +222,13 @@ class _Meaning:
         if name in self._said.values:
             return self._said.values[name][1]
         return default_of(name, self._proto, chunk)
+
+
+def _with_port(address: Address) -> str:
+    """How to write an end; the last group of ``2001:db8::1:443`` was meant as one."""
+    if address.version == 4:
+        return f"write {address}:443"
+    before, _, last = str(address).rpartition(":")
+    if last.isdecimal() and "::" in before and not before.endswith(":"):
+        return f"write [{before}]:{last}, or [{address}]:443"
+    return f"write [{address}]:443"

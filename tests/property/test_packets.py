@@ -13,7 +13,7 @@ from natscope.codec.packets import decode, decode_headers, encode, text
 from natscope.codec.text.question import parse, unparse
 from natscope.codec.text.question_words import PROTOCOLS, WORDS
 from natscope.errors import DecodeError, FilterError
-from natscope.filter.names import ICMP_TYPES
+from natscope.model.names import ICMP_TYPES
 from natscope.model.packet import Packet, Question, answer, opening
 from property.packets import U32, fragments, packets
 

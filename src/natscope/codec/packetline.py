@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from natscope import uapi
-from natscope.filter.names import ICMP_TYPES
+from natscope.model.names import ICMP_TYPES
 from natscope.model.packet import Packet
 from natscope.model.tuples import Address
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 from natscope import uapi
-from natscope.filter.names import ICMP_TYPES
 from natscope.filter.reader import Reader
 from natscope.filter.syntax import (
     Bits,
@@ -30,6 +29,7 @@ from natscope.filter.vocabulary import (
     Word,
     key,
 )
+from natscope.model.names import ICMP_TYPES
 from natscope.model.nat import KIND_LETTERS, Kind
 
 _ALL_STATUS = (1 << 32) - 1

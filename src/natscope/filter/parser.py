@@ -15,7 +15,6 @@ languages read "and" first, and a filter may decide what is deleted.
 from __future__ import annotations
 
 from natscope.filter import located, operands
-from natscope.filter.names import ELSEWHERE, SERVICES
 from natscope.filter.reader import BEGIN_LOCATED, Reader
 from natscope.filter.syntax import EVERYTHING, Not, Tree, all_of, any_of
 from natscope.filter.tokens import Kind, Token
@@ -28,6 +27,7 @@ from natscope.filter.vocabulary import (
     Word,
     key,
 )
+from natscope.model.names import ELSEWHERE, SERVICES
 
 MOST_NESTED = 100
 """Parentheses and nots inside each other; far below Python's own limit."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from natscope.filter.names import SERVICES
 from natscope.filter.syntax import Number, Span
 from natscope.filter.vocabulary import STATES, Takes, Word
 from natscope.filter.word import COLUMN, GROUPS
 from natscope.filter.words import WORDS
+from natscope.model.names import SERVICES
 
 EXAMPLES: tuple[tuple[str, str], ...] = (
     ("inside 10.0.0.5", "everything one inside host talks to"),

@@ -11,7 +11,6 @@ from fractions import Fraction
 from ipaddress import ip_address, ip_network
 from math import ceil, floor
 
-from natscope.filter.names import SERVICES
 from natscope.filter.syntax import (
     AddressBits,
     AddressSpan,
@@ -21,6 +20,7 @@ from natscope.filter.syntax import (
     Spot,
 )
 from natscope.filter.vocabulary import Takes, Word
+from natscope.model.names import SERVICES
 
 PORT_LIMIT = 0xFFFF
 PLAIN_U16 = Word("number", "", "", Takes.COUNT, limit=PORT_LIMIT)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from natscope.codec.text import Reader, listing, parse_listing
+from natscope.codec.text import listing
+from natscope.codec.text.listing import Reader, parse_listing
 from natscope.errors import ParseError
 from natscope.model.flow import Flow, Unknown
 from natscope.render import saved

@@ -7,7 +7,8 @@ from datetime import UTC
 
 import pytest
 
-from natscope.codec.text import Reader, listing, parse_listing
+from natscope.codec.text import listing
+from natscope.codec.text.listing import Reader, parse_listing
 from natscope.errors import ParseError
 from natscope.model.flow import Flow, Unknown
 from natscope.uapi import Status

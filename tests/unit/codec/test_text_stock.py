@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from natscope import uapi
-from natscope.codec.text import Reader, parse_listing
+from natscope.codec.text.listing import Reader, parse_listing
 from natscope.model.flow import Flow
 
 LISTINGS = Path(__file__).parents[2] / "data" / "listings"

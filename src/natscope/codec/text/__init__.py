@@ -1,9 +1,1 @@
-"""Saved listings: what conntrack(8) and /proc print, read back.
-
-Every line says by itself what it is, so formats are recognised line by line
-and a file may hold several.
-"""
-
-from natscope.codec.text.listing import Reader, parse_listing
-
-__all__ = ["Reader", "parse_listing"]
+"""Text that means something: what conntrack(8), nft(8) and others print, read back."""

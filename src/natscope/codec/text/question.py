@@ -46,7 +46,7 @@ from natscope.codec.text.question_words import (
     protocol,
     tokens,
 )
-from natscope.filter.names import ICMP_TYPES
+from natscope.model.names import ICMP_TYPES
 from natscope.model.packet import GRE_INNER, ICV, Packet, Question
 
 _TO = frozenset({"to", ">", "->"})

@@ -9,7 +9,7 @@ from natscope import uapi
 from natscope.codec.packetline import TELL_MTU
 from natscope.codec.text.question_words import ICMPS, WORDS, Text, Token, Value
 from natscope.codec.transport import Fields
-from natscope.filter.names import ICMP_TYPES
+from natscope.model.names import ICMP_TYPES
 from natscope.model.packet import (
     GRE_INNER,
     GRE_IPV4,

@@ -11,7 +11,7 @@ from typing import NoReturn
 from natscope import uapi
 from natscope.codec.packetline import SCTP_CHUNKS, TCP_FLAGS
 from natscope.errors import FilterError
-from natscope.filter.names import ICMP_TYPES, SERVICES
+from natscope.model.names import ICMP_TYPES, SERVICES
 from natscope.model.tuples import Address
 
 Value = int | str | bytes

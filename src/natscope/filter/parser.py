@@ -22,12 +22,13 @@ from natscope.filter.values import looks_like_address
 from natscope.filter.vocabulary import (
     BY_NAME,
     CONNECTIVES,
+    ELSEWHERE,
     PROTOCOL,
     STATE_NAMES,
     Word,
     key,
 )
-from natscope.model.names import ELSEWHERE, SERVICES
+from natscope.model.names import SERVICES
 
 MOST_NESTED = 100
 """Parentheses and nots inside each other; far below Python's own limit."""

@@ -16,6 +16,7 @@ __all__ = [
     "BY_NAME",
     "CHANGED",
     "CONNECTIVES",
+    "ELSEWHERE",
     "FAMILIES",
     "FAMILY_NAMES",
     "PARTS",
@@ -77,3 +78,13 @@ FAMILIES = {
     **dict.fromkeys(("ipv6", "ip6", "inet6"), uapi.AF_INET6),
 }
 FAMILY_NAMES = {uapi.AF_INET: "ipv4", uapi.AF_INET6: "ipv6"}
+
+ELSEWHERE = {
+    **{"sport": "src port", "dport": "dst port", "saddr": "src", "daddr": "dst"},
+    **{"protocol": "proto", "l4proto": "proto", "masquerade": "snat"},
+    **{"source": "src", "destination": "dst", "portforward": "dnat"},
+    **{"new": "unreplied", "ctmark": "mark", "connmark": "mark", "any": "host"},
+    **{"ttl": "timeout", "less": "bytes < N", "greater": "bytes > N"},
+    **{"local": "inside", "global": "public", "remote": "outside"},
+}
+"""Words of other tools, and what to write here."""

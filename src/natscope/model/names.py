@@ -78,13 +78,3 @@ ICMP_TYPES: dict[str, dict[int, int]] = {
     "node-information-reply": {IPPROTO_ICMPV6: 140},
 }
 """ICMP types as iptables(8) and nft(8) name them: protocol to type."""
-
-ELSEWHERE = {
-    **{"sport": "src port", "dport": "dst port", "saddr": "src", "daddr": "dst"},
-    **{"protocol": "proto", "l4proto": "proto", "masquerade": "snat"},
-    **{"source": "src", "destination": "dst", "portforward": "dnat"},
-    **{"new": "unreplied", "ctmark": "mark", "connmark": "mark", "any": "host"},
-    **{"ttl": "timeout", "less": "bytes < N", "greater": "bytes > N"},
-    **{"local": "inside", "global": "public", "remote": "outside"},
-}
-"""Words of other tools, and what to write here."""

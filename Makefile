@@ -15,7 +15,7 @@ demo:  ## a private lab with real NAT, shown and explained (no root needed)
 test:  ## all tests, those against the real kernel too
 	@scripts/setup dev
 	@scripts/setup programs test
-	@scripts/pytest $(ARGS)
+	@$(if $(ARGS),scripts/pytest $(ARGS),scripts/test)
 
 check: lint types unit  ## format, lint, types, unit and property tests
 

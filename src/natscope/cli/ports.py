@@ -1,0 +1,337 @@
+"""``natscope ports``: source ports in use, and how near they are to running out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from natscope.cli import diagnostics, formats, inputs, moments, output
+from natscope.cli.diagnostics import UsageError
+from natscope.cli.repeat import HOME_AND_CLEAR, LONGEST_S, SHORTEST_S
+from natscope.errors import NatscopeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from natscope.codec.text.natrules import NatRule
+    from natscope.filter import Filter
+    from natscope.model.bundle import Bundle
+    from natscope.sources.base import Source
+    from natscope.views.pools import PortUse
+    from natscope.views.portalarms import Alarms, Change, PortLimits
+    from natscope.views.portranges import PortRanges
+    from natscope.views.portrecords import Reading
+
+SHOWN = 10
+EVICTS_SINCE = (6, 5)
+"""Linux, from which on a search may take the port of a closing connection."""
+EPILOG = """\
+examples:
+  natscope ports                          each public address; the busiest destinations
+  natscope ports --interval 10s           growth, and the time until ports run out
+  natscope ports --watch 5s               alarms raised and cleared, and the peak
+  natscope ports dst host 198.51.100.9    what goes to one server
+  natscope ports inside 10.0.0.5          destinations one host has ports of
+  natscope ports saved.txt --bundle gw1.json.gz   of another box, with its rules
+A filter chooses which destinations are shown; their ports are counted whole.  TAKEN are
+the ports no new flow can get; LOSS is the chance that a new flow which needs a port
+finds none.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = inputs.command_parser(
+        "ports", "Source ports in use, and how near they are to running out.", EPILOG
+    )
+    inputs.add_source_options(made)
+    made.add_argument(
+        "--bundle",
+        metavar="FILE",
+        help="the box: its rules, and its flows without FILE",
+    )
+    when = made.add_argument_group("over time")
+    when.add_argument(
+        "-i", "--interval", metavar="TIME", help="read twice, so long apart: growth"
+    )
+    when.add_argument(
+        "-w", "--watch", metavar="TIME", help="read again and again, with alarms"
+    )
+    how = made.add_argument_group("what to tell")
+    how.add_argument(
+        "-l",
+        "--limit",
+        type=int,
+        default=SHOWN,
+        metavar="N",
+        help=f"destinations shown (default {SHOWN})",
+    )
+    how.add_argument(
+        "--raise",
+        dest="warning",
+        type=float,
+        default=70.0,
+        metavar="PERCENT",
+        help="warn from here on (default 70)",
+    )
+    how.add_argument(
+        "--clear",
+        type=float,
+        metavar="PERCENT",
+        help="of an alarm (default: 5 below --raise)",
+    )
+    formats.add_format_options(made)
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Count, and tell."""
+    options = inputs.parse(parser(), argv)
+    file, words = inputs.split_words(options)
+    _check(options, file)
+    wanted = inputs.filter_of(words)
+    box = None if options.bundle is None else _box(options.bundle)
+    if box is not None and file is None:
+        from natscope.cli import boxes
+
+        with boxes.flows(box, is_live=False) as source:
+            if source is None:
+                raise NatscopeError(
+                    f"{options.bundle} has no flows",
+                    hint="natscope bundle --flows FILE has them",
+                )
+            return _once(options, source, wanted, _Makings(box, is_live=False))
+    with inputs.opened(options, file) as source:
+        makings = _Makings(box, is_live=file is None, netns=options.netns)
+        if options.watch is not None:
+            _watch(options, source, wanted, makings)
+        return _once(options, source, wanted, makings)
+
+
+def _check(options: argparse.Namespace, file: str | None) -> None:
+    if options.all_netns:
+        raise UsageError("ports are of one namespace: name it with --netns")
+    if options.bundle is not None and (options.netns is not None or options.proc):
+        raise UsageError("choose one of --bundle, --netns and --proc")
+    is_live = file is None and options.bundle is None
+    for name in ("interval", "watch"):
+        text = getattr(options, name)
+        if text is not None and not is_live:
+            raise UsageError(f"--{name} needs the live table, not a file")
+        if text is not None:
+            seconds = moments.seconds(text, f"--{name}")
+            if not SHORTEST_S <= seconds <= LONGEST_S:
+                raise UsageError(f"--{name} takes {SHORTEST_S} to {LONGEST_S} seconds")
+            setattr(options, name, seconds)
+    if options.interval is not None and options.watch is not None:
+        raise UsageError("choose one of --interval and --watch")
+    if options.limit < 0:
+        raise UsageError("--limit takes a number from 0 up")
+    if options.clear is None:
+        options.clear = max(options.warning - 5, 0)
+    if not 0 <= options.clear <= options.warning <= 100:
+        raise UsageError("--raise and --clear take per cent, --clear not above --raise")
+
+
+def _box(path: str) -> Bundle:
+    from natscope.cli import boxes
+
+    return boxes.read(path)
+
+
+class _Makings:
+    """What decides about ports beside the flows: the rules, and the kernel.
+
+    Of a listing without a bundle neither is known.
+    """
+
+    def __init__(
+        self, box: Bundle | None, *, is_live: bool, netns: str | None = None
+    ) -> None:
+        from natscope.views.portranges import PortRanges
+
+        rules: list[NatRule] = []
+        release = os.uname().release if is_live else None
+        if box is not None:
+            from natscope.codec.text.natrules import nat_rules
+
+            rules, release = nat_rules(box), box.kernel
+        elif is_live:
+            from natscope.cli import attributing
+
+            rules = attributing.box(netns, None).rules
+        else:
+            diagnostics.note(
+                "the rules and the kernel are not known: the kernel's own port ranges "
+                "are taken, and closing flows keep theirs (--bundle FILE tells both)"
+            )
+        self.ranges: PortRanges = PortRanges(rules)
+        self.evicts = _is_since(release, EVICTS_SINCE)
+
+
+def _is_since(release: str | None, version: tuple[int, int]) -> bool:
+    """Whether a kernel is of this version or newer; no, if it is not known."""
+    major, _, rest = (release or "").partition(".")
+    minor = rest.partition(".")[0].partition("-")[0]
+    if not major.isdecimal() or not minor.isdecimal():
+        return False
+    return (int(major), int(minor)) >= version
+
+
+class _Readings:
+    """Readings of one source, the one before kept for the growth."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        source: Source,
+        wanted: Filter | None,
+        makings: _Makings,
+    ) -> None:
+        self._options, self._source, self._wanted = options, source, wanted
+        self._makings = makings
+        self._before: tuple[PortUse, float] | None = None
+        self._stats: dict[int, Mapping[str, int]] | None = None
+        self.use: PortUse
+        self.seconds: float | None = None
+        """Since the reading before; None: this is the first."""
+        self.rose: Mapping[str, int] | None = None
+        """By how much conntrack's counters rose since."""
+
+    def read(self, alarms: Alarms | None = None) -> list[Reading]:
+        """The destinations to be shown."""
+        from natscope.views.portalarms import trend
+        from natscope.views.portrecords import Reading
+        from natscope.views.ports import port_use
+
+        before = self._before
+        table, now = self._source.table(), time.monotonic()
+        makings = self._makings
+        self.use = port_use(table, makings.ranges, evicts=makings.evicts)
+        self.seconds = None if before is None else now - before[1]
+        self._before = (self.use, now)
+        self._count()
+        shown = None
+        if self._wanted is not None:
+            shown = self._wanted.mask(table, self._source.evidence())
+        limits = limits_of(self._options)
+        return [
+            Reading(
+                of,
+                limits.severity(of),
+                None if before is None else trend(before[0], of, self.seconds or 1.0),
+                None if alarms is None else alarms.peak(of),
+            )
+            for of in self.use.busiest(self._options.limit, shown=shown)
+        ]
+
+    def _count(self) -> None:
+        from natscope.sources.kernel import Kernel
+        from natscope.views.counters import changes
+
+        if not isinstance(self._source, Kernel):
+            return
+        now = {cpu.cpu: cpu.counters for cpu in self._source.cpu_stats()}
+        self.rose = None if self._stats is None else changes(now, self._stats)
+        self._stats = dict(now)
+
+
+def limits_of(options: argparse.Namespace) -> PortLimits:
+    """The limits the options set."""
+    from natscope.views.portalarms import PortLimits
+
+    warning = options.warning / 100
+    known = PortLimits()
+    return PortLimits(
+        warning=warning,
+        high=max(known.high, warning),
+        critical=max(known.critical, warning),
+        clear=(options.warning - options.clear) / 100,
+    )
+
+
+def _once(
+    options: argparse.Namespace,
+    source: Source,
+    wanted: Filter | None,
+    makings: _Makings,
+) -> int:
+    readings = _Readings(options, source, wanted, makings)
+    found = readings.read()
+    if options.interval is not None:
+        time.sleep(options.interval)
+        found = readings.read()
+    _write(options, readings, found, [])
+    return inputs.report(source)
+
+
+def _watch(
+    options: argparse.Namespace,
+    source: Source,
+    wanted: Filter | None,
+    makings: _Makings,
+) -> NoReturn:
+    from natscope.views.portalarms import Alarms
+
+    readings = _Readings(options, source, wanted, makings)
+    alarms = Alarms(limits_of(options))
+    while True:
+        found = readings.read(alarms)
+        _write(options, readings, found, alarms.update(readings.use))
+        if options.csv or options.tsv:
+            options.no_headers = True  # one heading for all readings
+        time.sleep(options.watch)
+
+
+def _write(
+    options: argparse.Namespace,
+    readings: _Readings,
+    found: list[Reading],
+    changes: list[Change],
+) -> None:
+    from natscope.render import ports as rendered
+    from natscope.views.portrecords import COLUMNS, document, row
+
+    use, watched = readings.use, options.watch is not None
+    stamp = {"time_ns": time.time_ns()} if watched else {}
+    whole = document(
+        [pool for pool in use.pools if pool.flows],
+        found,
+        evicts=use.evicts,
+        rose=readings.rose,
+        seconds=readings.seconds,
+    )
+    rows = [stamp | row(one) for one in found]
+    if formats.write_rows(options, whole | stamp, rows, (*stamp, *COLUMNS)):
+        for line in rendered.changes(changes):
+            diagnostics.note(line)
+        return
+    lines = _lines(options, readings, found)
+    if watched:
+        lines = [f"{time.strftime('%H:%M:%S')}", *lines, *rendered.changes(changes)]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    clears = watched and output.is_terminal()
+    output.write(HOME_AND_CLEAR + text if clears else text)
+
+
+def _lines(
+    options: argparse.Namespace, readings: _Readings, found: list[Reading]
+) -> list[str]:
+    """For people: pools, destinations, and what is wrong."""
+    from natscope.render import ports as rendered
+
+    heading = not options.no_headers
+    pools = [pool for pool in readings.use.pools if pool.flows]
+    if not pools:
+        return ["no flow has its source port out of a range"]
+    lines = rendered.pools(pools, heading=heading)
+    if found:
+        lines += ["", *rendered.destinations(found, heading=heading)]
+    if said := rendered.troubles(found):
+        lines += ["", *said]
+    if readings.rose is not None and readings.seconds is not None:
+        worst = max((one.severity for one in found if one.severity), default=None)
+        lines += ["", rendered.counted(readings.rose, readings.seconds, worst)]
+    return lines

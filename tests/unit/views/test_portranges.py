@@ -1,0 +1,121 @@
+"""Which source ports are in force: what the rules say, else what the kernel does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import pytest
+
+from natscope import uapi
+from natscope.codec.text.natrules import nat_rules
+from natscope.model.bundle import Bundle, Ruleset, Tool
+from natscope.views.portranges import CLASSES, IDS, PortRanges
+
+TCP, UDP, ICMP = uapi.IPPROTO_TCP, uapi.IPPROTO_UDP, uapi.IPPROTO_ICMP
+PUBLIC = "203.0.113.7"
+KERNEL = [str(r) for r in CLASSES]
+
+
+def nft(*rules: str, family: str = "ip") -> Bundle:
+    body = "\n".join(f"\t\t{rule}" for rule in rules)
+    text = f"""table {family} nat {{
+	chain post {{
+		type nat hook postrouting priority srcnat; policy accept;
+{body}
+	}}
+}}
+"""
+    return bundle("nft", text)
+
+
+def iptables(*rules: str) -> Bundle:
+    lines = "".join(f"-A POSTROUTING {rule}\n" for rule in rules)
+    return bundle("iptables-nft", f"*nat\n:POSTROUTING ACCEPT [0:0]\n{lines}COMMIT\n")
+
+
+def bundle(tool: Tool, text: str) -> Bundle:
+    return Bundle(made_ns=0, rulesets=(Ruleset(tool, text),))
+
+
+@dataclass(frozen=True)
+class Case:
+    id: str
+    box: Bundle
+    ranges: list[str]
+    public: str = PUBLIC
+    proto: int = TCP
+
+
+CASES = [
+    Case("no rule is known", Bundle(made_ns=0), KERNEL),
+    Case("no ports are named", nft("masquerade"), KERNEL),
+    Case("ICMP has ids", nft("masquerade"), [str(r) for r in IDS], proto=ICMP),
+    Case("a range", nft("meta l4proto tcp masquerade to :2000-2009"), ["2000-2009"]),
+    Case(
+        "a range of another protocol",
+        nft("meta l4proto tcp masquerade to :2000-2009"),
+        KERNEL,
+        proto=UDP,
+    ),
+    Case(
+        "a range of several protocols",
+        nft("meta l4proto { tcp, udp } snat to 203.0.113.7:5000-5999"),
+        ["5000-5999"],
+        proto=UDP,
+    ),
+    Case(
+        "a range of another address",
+        nft("meta l4proto tcp snat to 203.0.113.8:5000-5999"),
+        KERNEL,
+    ),
+    Case(
+        "a range for all addresses of a pool",
+        nft("meta l4proto tcp snat to 203.0.113.4-203.0.113.9:5000-5999"),
+        ["5000-5999"],
+    ),
+    Case(
+        "both: a rule with ports and one without",
+        nft("tcp dport 25 masquerade to :2000-2009", "masquerade"),
+        ["2000-2009", *KERNEL],
+    ),
+    Case(
+        "some destinations alone: the others have the kernel's",
+        nft("ip daddr 198.51.100.9 meta l4proto tcp masquerade to :2000-2009"),
+        ["2000-2009", *KERNEL],
+    ),
+    Case("one port is no range", nft("meta l4proto tcp snat to 203.0.113.7:5060"), []),
+    Case("a rule of IPv6", nft("masquerade to :2000-2009", family="ip6"), KERNEL),
+    Case(
+        "IPv6",
+        nft("meta l4proto tcp masquerade to :2000-2009", family="ip6"),
+        ["2000-2009"],
+        public="2001:db8::7",
+    ),
+    Case(
+        "iptables, masquerading",
+        iptables("-o wan -p tcp -j MASQUERADE --to-ports 2000-2009"),
+        ["2000-2009"],
+    ),
+    Case(
+        "iptables, SNAT",
+        iptables("-p udp -j SNAT --to-source 203.0.113.7:1024-2047"),
+        ["1024-2047"],
+        proto=UDP,
+    ),
+    Case("a port forward gives no source ports", nft("dnat to 10.0.0.5:80"), KERNEL),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_range_is_what_the_rules_of_an_address_give(case: Case) -> None:
+    address = ip_address(case.public)
+    ranges = PortRanges(nat_rules(case.box))
+    found = ranges.of(address.version, int(address), case.proto)
+    assert [str(r) for r in found] == case.ranges
+
+
+def test_a_range_names_its_rule() -> None:
+    box = nft("meta l4proto tcp masquerade to :2000-2009", "masquerade")
+    ours, *others = PortRanges(nat_rules(box)).of(4, int(ip_address(PUBLIC)), TCP)
+    assert (ours.rule, {r.rule for r in others}) == ("ip nat post rule 1", {""})

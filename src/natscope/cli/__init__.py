@@ -38,6 +38,7 @@ COMMANDS = {
     "why-invalid": Command("why_invalid", "why conntrack calls packets INVALID"),
     "check": Command("check", "tests for a ruleset: packets, and what becomes of them"),
     "rules": Command("rules", "the NAT rules, and the flows that are there by each"),
+    "stale": Command("stale", "flows that contradict the box, each with the reason"),
     "delete": Command("delete", "delete the flows a filter matches, with an undo"),
     "update": Command("update", "set mark, timeout, labels … of flows, with an undo"),
     "insert": Command("insert", "put a flow into the table, translation and all"),

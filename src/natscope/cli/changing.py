@@ -36,8 +36,16 @@ DONE_WORDS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser, *, undo: bool = True) -> None:
-    """Add what every change takes."""
+def add_options(
+    parser: argparse.ArgumentParser, *, undo: bool = True, beside: bool = False
+) -> None:
+    """Add what every change takes.
+
+    Args:
+        parser: of the command.
+        undo: whether the change can be undone.
+        beside: the change is one of the things it does: it has formats and a source.
+    """
     group = parser.add_argument_group("how to change")
     group.add_argument(
         "-n", "--dry-run", action="store_true", help="show the plan, change nothing"
@@ -48,10 +56,11 @@ def add_options(parser: argparse.ArgumentParser, *, undo: bool = True) -> None:
         action="store_true",
         help=f"do not ask (asked on a terminal above {ASK_ABOVE} flows)",
     )
-    group.add_argument("--json", action="store_true", help="the outcome as JSON")
-    group.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
+    if not beside:
+        group.add_argument("--json", action="store_true", help="the outcome as JSON")
+        group.add_argument(
+            "--netns", metavar="NAME|PID|PATH", help="another network namespace"
+        )
     if undo:
         group.add_argument(
             "--undo-file", metavar="FILE", help="where to write what is needed to undo"

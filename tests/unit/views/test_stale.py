@@ -1,0 +1,281 @@
+"""Why flows are stale, and which are not judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+import numpy as np
+import pytest
+
+from natscope import uapi
+from natscope.codec.text.natrules import nat_rules
+from natscope.model.bundle import Bundle, Link, LinkAddress, Ruleset
+from natscope.model.evidence import Evidence
+from natscope.model.flow import Flow
+from natscope.model.journey import Rule
+from natscope.model.tuples import FlowTuple
+from natscope.render.stale import text
+from natscope.table.attribution import Attribution, Making, Origin
+from natscope.table.flowtable import FlowTable
+from natscope.uapi import Status
+from natscope.views.stale import Reason, Stale, left_out, stale
+from natscope.views.stalerecords import document, records, summary
+
+UDP = uapi.IPPROTO_UDP
+WORLD, ALICE, BOB, SERVER = "192.0.2.9", "10.0.0.2", "10.0.0.3", "198.51.100.9"
+WAN, WAN2, GONE, POOL = "203.0.113.1", "198.18.0.1", "203.0.113.7", "203.0.113.99"
+RULE = Rule("ip", "nat", "post", "masquerade", number=1)
+DNAT = Rule("ip", "nat", "pre", "dnat to 10.0.0.3", number=1)
+
+
+def link(name: str, address: str) -> Link:
+    own = (LinkAddress(ip_address(address), 24),)
+    return Link(name, 1, up=True, mtu=1500, addresses=own)
+
+
+BOX = Bundle(
+    made_ns=0,
+    links=(link("wan", WAN), link("wan2", WAN2)),
+    rulesets=(
+        Ruleset(
+            "nft",
+            "table ip nat { chain post { type nat hook postrouting priority 100\n"
+            f"snat to {POOL}\n}} }}",
+        ),
+    ),
+)
+
+
+def flow(src: str, dst: str, target: str, public: str, port: int = 53) -> Flow:
+    """From a source to a destination, which became a target and a public address."""
+    ends = {word: ip_address(word) for word in (src, dst, target, public)}
+    return Flow(
+        FlowTuple(ends[src], ends[dst], UDP, 5000, 53),
+        FlowTuple(ends[target], ends[public], UDP, port, 5000),
+        status=Status.SRC_NAT * (src != public) | Status.DST_NAT * (dst != target),
+    )
+
+
+PLAIN = flow(ALICE, SERVER, SERVER, ALICE)
+FORWARDED = flow(WORLD, WAN, BOB, WORLD)
+OUT = flow(ALICE, SERVER, SERVER, WAN)
+
+
+def judged(
+    rows: list[Flow], *makings: Making, rehearsed: bool = True
+) -> tuple[Stale, FlowTable]:
+    table = FlowTable.from_flows(rows)
+    attribution = Attribution(makings, np.arange(len(rows)) % len(makings))
+    is_rehearsed = np.full(len(rows), rehearsed)
+    return stale(table, attribution, is_rehearsed, BOX, nat_rules(BOX), {}), table
+
+
+@dataclass(frozen=True)
+class Case:
+    id: str
+    flow: Flow
+    making: Making
+    reasons: tuple[Reason, ...]
+    said: str
+
+
+def gone(why: str | None, dnat: Rule | None = None, snat: Rule | None = None) -> Making:
+    return Making(Origin.STALE, dnat, snat, why is not None, why)
+
+
+CASES = [
+    Case(
+        "another target", FORWARDED, gone("10.0.0.4:53"), (Reason.TARGET_CHANGED,),
+        "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
+    ),
+    Case(
+        "no target", FORWARDED, gone("untranslated"), (Reason.RULE_GONE,),
+        "goes to 10.0.0.3:53; no rule of today sends it there",
+    ),
+    Case(
+        "no target, by shape", FORWARDED, gone(None), (Reason.RULE_GONE,),
+        "goes to 10.0.0.3:53; no rule of today sends it there",
+    ),
+    Case(
+        "another port", flow(WORLD, WAN, WAN, WORLD, 54), gone(WAN),
+        (Reason.TARGET_CHANGED,), f"goes to {WAN}:54; the rules of today say {WAN}",
+    ),
+    Case(
+        "dropped", FORWARDED, gone("dropped by ip filter forward"), (Reason.DROPPED,),
+        "translated; today the first packet would be dropped by ip filter forward",
+    ),
+    Case("dropped, and never translated", PLAIN, gone("dropped by a"), (), ""),
+    Case(
+        "an address that is gone", flow(ALICE, SERVER, SERVER, GONE), gone(WAN),
+        (Reason.ADDRESS_GONE,),
+        f"leaves as {GONE}, which the box no longer has; the rules of today say {WAN}",
+    ),
+    Case(
+        "an address that is gone, by shape", flow(ALICE, SERVER, SERVER, GONE),
+        gone(None), (Reason.ADDRESS_GONE,),
+        f"leaves as {GONE}, which the box no longer has",
+    ),
+    Case(
+        "an address of a pool", flow(ALICE, SERVER, SERVER, POOL), gone(WAN),
+        (Reason.SOURCE_CHANGED,), f"leaves as {POOL}; the rules of today say {WAN}",
+    ),
+    Case(
+        "another way out", OUT, gone(WAN2), (Reason.ROUTE_MOVED,),
+        f"leaves as {WAN} of wan; today by wan2 as {WAN2}",
+    ),
+    Case(
+        "no source rule", OUT, gone("untranslated"), (Reason.RULE_GONE,),
+        f"leaves as {WAN}; no rule of today translates it so",
+    ),
+    Case(
+        "born before its rule", PLAIN, gone(WAN), (Reason.BORN_BEFORE,),
+        f"not translated; the rules of today say {WAN}",
+    ),
+    Case(
+        "born before its source rule", FORWARDED, gone(WAN, dnat=DNAT),
+        (Reason.BORN_BEFORE,), f"leaves as it came; the rules of today say {WAN}",
+    ),
+    Case(
+        "both ends", flow(ALICE, WAN, BOB, WAN2), gone(f"10.0.0.4:53, {WAN}"),
+        (Reason.TARGET_CHANGED, Reason.ROUTE_MOVED),
+        "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53; "
+        f"leaves as {WAN2} of wan2; today by wan as {WAN}",
+    ),
+    Case(
+        "the source of both", flow(ALICE, WAN, BOB, WAN2), gone(WAN, dnat=DNAT),
+        (Reason.ROUTE_MOVED,), f"leaves as {WAN2} of wan2; today by wan as {WAN}",
+    ),
+    Case(
+        "the target of both", flow(ALICE, WAN, BOB, WAN2), gone("10.0.0.4:53", snat=RULE),
+        (Reason.TARGET_CHANGED,),
+        "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_each_stale_flow_has_its_reason(case: Case) -> None:
+    found, _ = judged([case.flow], case.making)
+    assert [(group.reasons, group.said) for group in found.groups] == [
+        (case.reasons, case.said)
+    ] * bool(case.reasons)
+
+
+@pytest.mark.parametrize(
+    "making",
+    [
+        Making(Origin.RULE, dnat=DNAT),
+        Making(Origin.NONE),
+        Making(Origin.UNKNOWN, why="no route"),
+    ],
+    ids=lambda making: making.origin.name,
+)
+def test_what_has_a_rule_or_is_not_known_is_not_stale(making: Making) -> None:
+    found, _ = judged([FORWARDED], making)
+    assert found.groups == ()
+    assert found.not_rehearsed == ({"no route": 1} if making.why else {})
+
+
+def test_a_making_no_row_has_makes_nothing_stale() -> None:
+    table = FlowTable.from_flows([PLAIN])
+    makings = (Making(Origin.NONE), gone("10.0.0.4:53"))
+    attribution = Attribution(makings, np.zeros(1, np.intp))
+    found = stale(table, attribution, np.ones(1, np.bool_), BOX, nat_rules(BOX), {})
+    assert found.groups == ()
+
+
+def test_flows_that_are_stale_alike_are_told_together() -> None:
+    other = flow("192.0.2.10", WAN, BOB, "192.0.2.10")
+    elsewhere = flow(WORLD, WAN, "10.0.0.9", WORLD)
+    making = gone("10.0.0.4:53")
+    found, table = judged([FORWARDED, elsewhere, other], making)
+    assert [group.rows.tolist() for group in found.groups] == [[0, 2], [1]]
+    lines = text(found, table, Evidence(), everything=False).splitlines()
+    assert [line[:7] for line in lines] == ["2 flows", "    udp", "    udp", "1 flow:",
+                                            "    udp"]  # fmt: skip
+
+
+def test_of_many_flows_some_are_shown_unless_all_are_asked_for() -> None:
+    found, table = judged([FORWARDED] * 7, gone("10.0.0.4:53"))
+    assert text(found, table, Evidence(), everything=False).count("udp") == 5
+    assert "… and 2 more" in text(found, table, Evidence(), everything=False)
+    assert text(found, table, Evidence(), everything=True).count("udp") == 7
+
+
+def test_what_is_not_certain_is_marked_and_not_for_deletion() -> None:
+    found, table = judged([FORWARDED], gone(None), rehearsed=False)
+    assert found.rows(uncertain=False).tolist() == []
+    assert found.rows(uncertain=True).tolist() == [0]
+    line = text(found, table, Evidence(), everything=False).splitlines()[0]
+    assert line.startswith("~ 1 flow: ")
+    assert line.endswith("(by the rules' shape)")
+
+
+def test_programs_get_what_is_known_alone() -> None:
+    found, table = judged([FORWARDED, OUT], gone("10.0.0.4:53"), gone(WAN2))
+    rows = list(records(found, table, Evidence()))
+    assert [row["reason"] for row in rows] == ["target-changed", "route-moved"]
+    assert "idle" not in rows[0]
+    told = document(found, rows)
+    assert (told["schema"], told["flows"], told["stale"]) == ("natscope.stale/1", 2, 2)
+    assert [group["flows"] for group in told["groups"]] == [1, 1]
+
+
+def test_the_summary_says_what_was_not_judged() -> None:
+    found, _ = judged([FORWARDED, PLAIN], gone("10.0.0.4:53"), Making(
+        Origin.UNKNOWN, is_certain=False, why="not asked"))  # fmt: skip
+    found = replace(found, left_out={"younger than a second": 3})
+    assert list(summary(found)) == [
+        "1 of 2 flows are stale, 1 beyond doubt",
+        "3 not judged: younger than a second",
+        "1 judged by the rules' shape alone: not asked",
+    ]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A flow that is, or is not, left alone."""
+
+    id: str
+    flow: Flow
+    why: str | None
+    box: Bundle = BOX
+
+
+NOW_NS = 10**18
+ZONING = replace(BOX, rulesets=(Ruleset("nft", 'iifname "a" ct zone set 3'),))
+GUARDS = [
+    Guard("an ordinary one", FORWARDED, None),
+    Guard(
+        "half a second old",
+        replace(FORWARDED, start_ns=NOW_NS - 500_000_000),
+        "younger than a second",
+    ),
+    Guard("two seconds old", replace(FORWARDED, start_ns=NOW_NS - 2 * 10**9), None),
+    Guard(
+        "expected",
+        replace(FORWARDED, status=Status.EXPECTED | Status.DST_NAT),
+        "expected by a helper, and translated as their master is",
+    ),
+    Guard(
+        "with a master",
+        replace(FORWARDED, master=OUT.orig),
+        "expected by a helper, and translated as their master is",
+    ),
+    Guard("in a zone", replace(FORWARDED, zone=3), "in zones no rule sets"),
+    Guard("in a zone of the rules", replace(FORWARDED, zone=3), None, ZONING),
+    Guard(
+        "of IPVS",
+        replace(FORWARDED, status=Status.SEEN_REPLY),
+        "turned by something else than NAT rules",
+    ),
+    Guard("of a listing without status", replace(FORWARDED, status=None), None),
+]
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.id)
+def test_flows_the_rules_say_nothing_about_are_left_alone(guard: Guard) -> None:
+    table = FlowTable.from_flows([guard.flow])
+    found = left_out(table, Evidence(now_ns=NOW_NS), guard.box)
+    assert [why for why, rows in found if rows.any()] == [guard.why] * bool(guard.why)

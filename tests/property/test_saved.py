@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natscope.codec.text import Reader, bulk_json, bulk_save, ndjson
+from natscope.codec.text import bulk_json, bulk_save, ndjson
+from natscope.codec.text.listing import Reader
 from natscope.codec.text.save import parse_line
 from natscope.errors import ParseError
 from natscope.model.flow import Flow

@@ -33,6 +33,8 @@ COMMANDS = {
     "ports": Command("ports", "source ports in use, and when they run out"),
     "timeouts": Command("timeouts", "the timeouts in force, what they mean and hold"),
     "capacity": Command("capacity", "how large the table and its hash should be"),
+    "doctor": Command("doctor", "what is wrong, the proof, and the mend"),
+    "explain-counter": Command("explain_counter", "what a counter of the kernel tells"),
     "explain": Command("explain", "what would happen to a packet, and why"),
     "trace": Command("trace", "what is done with packets, as it happens"),
     "why-invalid": Command("why_invalid", "why conntrack calls packets INVALID"),

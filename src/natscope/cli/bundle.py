@@ -13,11 +13,13 @@ from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
     from natscope.model.bundle import Bundle
+    from natscope.table.flowtable import FlowTable
 
 EPILOG = """\
 examples:
   natscope bundle gw1.json.gz               all that decides about packets
   natscope bundle gw1.json --flows          and the flows of this moment
+  natscope bundle gw1.json.gz --doctor      all that natscope doctor looks at
   natscope bundle ticket.json --redact      public addresses replaced
   natscope bundle --show gw1.json.gz        what a bundle holds
   ssh gw1 natscope bundle - | natscope bundle --show -
@@ -39,6 +41,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--flows", action="store_true", help="the flows as well")
     made.add_argument(
+        "--doctor",
+        action="store_true",
+        help="the flows, and counters read twice: for natscope doctor --bundle",
+    )
+    made.add_argument(
+        "-i", "--interval", metavar="TIME", help="between the two (default 5s)"
+    )
+    made.add_argument(
         "--redact",
         action="store_true",
         help="replace public addresses, MAC addresses, the host name and comments",
@@ -59,16 +69,21 @@ def run(argv: list[str]) -> int:
         raise UsageError("--json goes with --show: a bundle is JSON already")
     if options.netns == "":
         raise UsageError("--netns needs a name, a process id or a path")
+    if options.interval is not None and not options.doctor:
+        raise UsageError("--interval goes with --doctor")
     bundle = _collected(options)
     _write(options.file, bundle)
     diagnostics.note(_told(bundle))
-    for one in bundle.missing:
+    measured = bundle.measured.missing if bundle.measured is not None else ()
+    missing = bundle.missing + measured
+    for one in missing:
         diagnostics.note(f"missing: {one}")
-    return ExitCode.PARTLY if bundle.missing else ExitCode.DONE
+    return ExitCode.PARTLY if missing else ExitCode.DONE
 
 
 def _show(options: argparse.Namespace) -> int:
-    if options.netns is not None or options.flows or options.redact:
+    reads = (options.netns, options.interval)
+    if any(reads) or options.flows or options.doctor or options.redact:
         raise UsageError("--show reads a file: it takes no option but --json")
     from natscope.render.bundle import summary_json, summary_text
     from natscope.sources.bundle import load
@@ -85,9 +100,12 @@ def _collected(options: argparse.Namespace) -> Bundle:
     from natscope import __version__
     from natscope.sources.bundle import collect
 
-    bundle = replace(collect(options.netns), natscope=__version__)
-    if options.flows:
-        bundle = _with_flows(bundle, options.netns)
+    if options.doctor:
+        bundle = replace(_measured(options), natscope=__version__)
+    else:
+        bundle = replace(collect(options.netns), natscope=__version__)
+        if options.flows:
+            bundle = _with_flows(bundle, options.netns)
     if options.redact:
         import secrets
 
@@ -98,8 +116,16 @@ def _collected(options: argparse.Namespace) -> Bundle:
     return bundle
 
 
+def _measured(options: argparse.Namespace) -> Bundle:
+    """All that a diagnosis looks at."""
+    from natscope.cli.doctor import interval_s
+    from natscope.sources.snapshot import collect
+
+    bundle, table = collect(options.netns, interval_s(options))
+    return bundle if table is None else _holding(bundle, table)
+
+
 def _with_flows(bundle: Bundle, netns: str | None) -> Bundle:
-    from natscope.render import saved
     from natscope.sources.kernel import Kernel
 
     try:
@@ -107,6 +133,12 @@ def _with_flows(bundle: Bundle, netns: str | None) -> Bundle:
             table = kernel.table()
     except NatscopeError as error:
         return replace(bundle, missing=(*bundle.missing, f"flows: {error}"))
+    return _holding(bundle, table)
+
+
+def _holding(bundle: Bundle, table: FlowTable) -> Bundle:
+    from natscope.render import saved
+
     text = saved.header(time_ns=bundle.made_ns, flows=len(table)) + saved.flows(table)
     lines = (text + saved.end(flows=len(table))).decode().splitlines()
     return replace(bundle, flows=tuple(lines))

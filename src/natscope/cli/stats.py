@@ -12,6 +12,7 @@ from natscope.cli import diagnostics, formats, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 from natscope.sources.kernel import Kernel
 from natscope.views.counters import Fill, counters
+from natscope.views.doctor.counters import feeds
 
 if TYPE_CHECKING:
     from natscope.codec.stats import CpuStats
@@ -23,6 +24,7 @@ examples:
   natscope stats                 totals since boot
   natscope stats --interval 10   what changed in ten seconds: the number to trust
   natscope stats --cpus          each CPU by itself
+natscope doctor judges them; explain-counter tells of one, and of others in /proc.
 Totals count since boot, so a large one may be old news: measure the change.
 """
 
@@ -91,6 +93,8 @@ def _counter_lines(found: list[Counter]) -> list[str]:
             line += f"  {counter.delta or 0:>+8}"
         indent = " " * (len(line) + 2)
         first, *more = textwrap.wrap(counter.meaning, 60)
+        if rules := ", ".join(feeds(counter.name)):
+            more.append(f"findings: {rules}")
         lines.append(f"{line}  {first}")
         lines += [indent + text for text in more]
     return lines
@@ -111,6 +115,7 @@ def _document(fill: Fill, found: list[Counter], cpus: list[CpuStats]) -> dict[st
         "buckets": fill.buckets,
         "counters": {
             counter.name: {"total": counter.total, "meaning": counter.meaning}
+            | {"findings": list(feeds(counter.name))}
             | ({} if counter.delta is None else {"change": counter.delta})
             for counter in found
         },

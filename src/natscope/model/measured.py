@@ -33,6 +33,10 @@ class Namespace:
     count: int
 
 
+STANDBY = frozenset({"conntrackd", "keepalived", "pacemakerd", "ucarp"})
+"""Programs of a box that has a second one beside it, by their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A program of the namespace that listens to netfilter, or keeps a standby."""

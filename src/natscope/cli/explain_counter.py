@@ -1,0 +1,66 @@
+"""``natscope explain-counter NAME``: what a counter tells."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+
+from natscope.cli import diagnostics, inputs, output
+from natscope.cli.diagnostics import ExitCode
+
+EPILOG = """\
+examples:
+  natscope explain-counter insert_failed
+  natscope explain-counter IPReversePathFilter
+  natscope explain-counter                   all that can be explained
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = inputs.command_parser(
+        "explain-counter", "What a counter tells, and the findings it feeds.", EPILOG
+    )
+    made.add_argument("name", nargs="?", metavar="NAME", help="of a counter")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Explain one, or name all."""
+    options = parser().parse_args(argv)
+    from natscope.views.doctor.counters import BY_NAME, explained, nearest
+
+    if options.name is None:
+        found = list(BY_NAME.values())
+    else:
+        one = explained(options.name)
+        if one is None:
+            near = nearest(options.name)
+            hint = f"did you mean {near}?" if near else None
+            diagnostics.complain(f"no counter {options.name!r} is known", hint)
+            return ExitCode.NOTHING
+        found = [one]
+    if options.json:
+        rows = [
+            {
+                "name": one.name,
+                "where": one.where,
+                "meaning": one.meaning,
+                "rules": list(one.rules),
+            }
+            for one in found
+        ]
+        document = {"schema": "natscope.counters/1", "counters": rows}
+        output.write(json.dumps(document, indent=2).encode() + b"\n")
+        return ExitCode.DONE
+    for one in found:
+        lines = [one.name, *textwrap.wrap(one.meaning, 84, initial_indent="  ",
+                                          subsequent_indent="  ")]  # fmt: skip
+        lines.append(f"  shown by   {one.where}")
+        if one.rules:
+            only = ",".join(one.rules)
+            lines.append(f"  findings   natscope doctor --only {only}")
+        output.write("".join(f"{line}\n" for line in lines).encode())
+    return ExitCode.DONE

@@ -1,0 +1,1 @@
+"""Diagnosis: pure rules over one snapshot of a box."""

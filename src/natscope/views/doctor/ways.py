@@ -1,0 +1,117 @@
+"""Where a box's packets may go: default routes, several ways, the interface of each.
+
+The main table alone is looked into for an interface: what a routing rule chooses by
+more than the destination cannot be said of a flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+import numpy as np
+from numpy.typing import NDArray
+
+from natscope.model.bundle import Bundle, Family, Link, Route
+
+MAIN = 254
+"""RT_TABLE_MAIN."""
+_LOCAL = 255
+_OWN_PRIORITIES = frozenset({0, 32766, 32767})
+"""Of the rules every box has (fib_default_rules_init)."""
+_FAMILIES: tuple[Family, ...] = ("inet", "inet6")
+
+
+def default_devices(bundle: Bundle, family: Family) -> list[str]:
+    """The interfaces default routes lead through, each once; of any table."""
+    found = [
+        dev
+        for route in bundle.routes
+        if route.family == family and not route.dst.prefixlen and _is_used(route)
+        for dev in _devices(route)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def has_several_ways(bundle: Bundle, family: Family) -> bool:
+    """Whether a packet and its reply may well take different interfaces.
+
+    Two interfaces with a default route, the same prefix through two, or a rule that
+    chooses the routing table.
+    """
+    if len(default_devices(bundle, family)) > 1:
+        return True
+    prefixes: dict[object, set[str]] = {}
+    for route in bundle.routes:
+        # every IPv6 interface has its own fe80::/64 and ff00::/8
+        if route.family == family and _is_used(route) and not _is_of_link(route):
+            prefixes.setdefault(route.dst, set()).update(_devices(route))
+    return any(len(found) > 1 for found in prefixes.values()) or any(
+        rule.family == family and rule.priority not in _OWN_PRIORITIES
+        for rule in bundle.rules
+        if rule.action != "l3mdev"
+    )
+
+
+def is_routed_by_rules(bundle: Bundle) -> bool:
+    """Whether rules choose the table, for VRFs too: the main one may be wrong."""
+    return any(rule.priority not in _OWN_PRIORITIES for rule in bundle.rules)
+
+
+def several_ways(bundle: Bundle) -> bool:
+    """The same, of either family."""
+    return any(has_several_ways(bundle, family) for family in _FAMILIES)
+
+
+def link(bundle: Bundle, name: str) -> Link | None:
+    """An interface by its name."""
+    return next((one for one in bundle.links if one.name == name), None)
+
+
+def outgoing(
+    bundle: Bundle, words: NDArray[np.uint64]
+) -> tuple[list[str], NDArray[np.intp]]:
+    """The interface the main table gives for IPv4 destinations.
+
+    Args:
+        bundle: the box.
+        words: (n, 2) high and low word of each address.
+
+    Returns:
+        Names, and for each address the position of its own; 0, whose name is empty,
+        where no route or several lead there.
+    """
+    names = [""]
+    codes = np.zeros(len(words), np.intp)
+    for network, dev in sorted(_networks(bundle), key=lambda one: one[0].prefixlen):
+        first, last = int(network.network_address), int(network.broadcast_address)
+        low = words[:, 1]
+        inside = (low >= np.uint64(first)) & (low <= np.uint64(last))
+        if dev not in names:
+            names.append(dev)
+        codes[inside] = names.index(dev)
+    return names, codes
+
+
+def _networks(bundle: Bundle) -> Iterator[tuple[IPv4Network, str]]:
+    for route in bundle.routes:
+        if isinstance(route.dst, IPv4Network) and route.table == MAIN:
+            found = _devices(route) if _is_used(route) else []
+            yield route.dst, found[0] if len(found) == 1 else ""
+
+
+def _is_used(route: Route) -> bool:
+    return (
+        route.type == "unicast"
+        and route.table != _LOCAL
+        and not {"dead", "linkdown"} & set(route.flags)
+    )
+
+
+def _is_of_link(route: Route) -> bool:
+    return route.dst.is_link_local or route.dst.is_multicast
+
+
+def _devices(route: Route) -> list[str]:
+    several = [one.dev for one in route.nexthops if "dead" not in one.flags]
+    return [dev for dev in (several or [route.dev]) if dev is not None]

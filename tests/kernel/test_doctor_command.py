@@ -1,0 +1,217 @@
+"""``natscope doctor`` on a real box: exit codes, formats, bundles, mending."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import unavailable
+from natscope.actions import mending
+from natscope.errors import NamespaceError, NatscopeError
+from natscope.lab.build import Lab, built
+from natscope.lab.network import BOX
+from natscope.sources.netns import Namespace
+
+pytestmark = pytest.mark.kernel
+
+NATSCOPE = (sys.executable, "-m", "natscope")
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+QUICK = ("doctor", "--interval", "0")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab of one's own."""
+    try:
+        with built() as made:
+            yield made
+    except NamespaceError as error:
+        unavailable(str(error))
+
+
+@dataclass(frozen=True)
+class Run:
+    code: int
+    out: str
+    said: str
+
+
+def natscope(lab: Lab, *words: str, answers: str = "", home: Path | None = None) -> Run:
+    """Run the command on the box."""
+    env = os.environ | ({} if home is None else {"XDG_STATE_HOME": str(home)})
+    with lab.inside(BOX):
+        done = subprocess.run(
+            [*NATSCOPE, *words],
+            input=answers,
+            capture_output=True,
+            text=True,
+            env=env,
+            check=False,
+        )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def forwarding(lab: Lab, value: str | None = None) -> str:
+    with lab.inside(BOX):
+        path = Path("/proc/thread-self/root" + FORWARDING)
+        if value is not None:
+            path.write_text(value)
+        return path.read_text().strip()
+
+
+def test_a_box_in_order_is_told_in_a_line(lab: Lab) -> None:
+    done = natscope(lab, *QUICK)
+    assert (done.code, done.said) == (0, "")
+    assert done.out.startswith("nothing found; ")
+    assert "R06" in done.out.partition("not checked: ")[2]
+
+
+@dataclass(frozen=True)
+class Code:
+    id: str
+    words: tuple[str, ...]
+    code: int
+
+
+CODES = [
+    Code("as bad as warning", (), 1),
+    Code("as bad as critical", ("--fail-on", "critical"), 1),
+    Code("another rule's", ("--only", "R01"), 0),
+    Code("its own rule's, in small letters", ("--only", "r01,r12"), 1),
+    Code("no such rule", ("--only", "R99"), 2),
+    Code("of a bundle and a namespace", ("--bundle", "a", "--netns", "b"), 2),
+    Code("both formats", ("--json", "--sarif"), 2),
+    Code("no such namespace", ("--netns", "nobody"), 3),
+]
+
+
+@pytest.mark.parametrize("case", CODES, ids=lambda case: case.id)
+def test_the_exit_code_tells_how_bad_it_is(lab: Lab, case: Code) -> None:
+    forwarding(lab, "0")
+    assert natscope(lab, *QUICK, *case.words).code == case.code
+
+
+def findings(text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(text)["findings"]
+    return found
+
+
+def test_a_bundle_is_judged_as_the_box_was(lab: Lab, tmp_path: Path) -> None:
+    forwarding(lab, "0")
+    file = str(tmp_path / "box.json.gz")
+    assert natscope(lab, "bundle", "--doctor", "--interval", "0", file).code == 0
+    live = natscope(lab, *QUICK, "--json")
+    forwarding(lab, "1")
+    kept = natscope(lab, "doctor", "--bundle", file, "--json")
+    assert findings(kept.out) == findings(live.out)
+    assert [one["rule"] for one in findings(kept.out)] == ["R12"]
+
+
+def test_the_flows_of_a_bundle_may_be_in_a_file_of_their_own(
+    lab: Lab, tmp_path: Path
+) -> None:
+    box, flows = str(tmp_path / "box.json"), str(tmp_path / "flows")
+    assert natscope(lab, "bundle", box).code == 0
+    words = ("doctor", "--bundle", box, "--only", "R10", "--json")
+    without = json.loads(natscope(lab, *words).out)
+    assert without["not_checked"] == [{"rule": "R10", "needs": "flows"}]
+    assert natscope(lab, "save", flows).code == 0
+    with_flows = json.loads(natscope(lab, *words, "--flows", flows).out)
+    assert with_flows["checked"] == ["R10"]
+
+
+def test_sarif_is_written(lab: Lab) -> None:
+    forwarding(lab, "0")
+    log = json.loads(natscope(lab, *QUICK, "--sarif").out)
+    assert [one["ruleId"] for one in log["runs"][0]["results"]] == ["R12"]
+
+
+def test_other_thresholds_are_taken_from_a_file(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text("table_warning = 0\n")
+    done = natscope(lab, *QUICK, "--only", "R01", "--thresholds", str(file))
+    assert (done.code, "R01" in done.out) == (1, True)
+    file.write_text("table_waning = 0\n")
+    wrong = natscope(lab, *QUICK, "--thresholds", str(file))
+    assert wrong.code == 2
+    assert "did you mean table_warning" in wrong.said
+
+
+def test_a_remedy_is_asked_about_run_and_taken_back(lab: Lab, tmp_path: Path) -> None:
+    forwarding(lab, "0")
+    refused = natscope(lab, *QUICK, "--fix", answers="n\n", home=tmp_path)
+    assert "sysctl -w net.ipv4.ip_forward=1" in refused.said
+    assert forwarding(lab) == "0"
+    done = natscope(lab, *QUICK, "--fix", answers="y\n", home=tmp_path)
+    assert (done.code, forwarding(lab)) == (0, "1")
+    back = natscope(lab, "doctor", "--unfix", home=tmp_path)
+    assert (back.code, back.out) == (0, "net.ipv4.ip_forward = 0\n")
+    assert forwarding(lab) == "0"
+
+
+def test_with_nobody_to_ask_nothing_is_run(lab: Lab, tmp_path: Path) -> None:
+    forwarding(lab, "0")
+    natscope(lab, *QUICK, "--fix", home=tmp_path)
+    assert forwarding(lab) == "0"
+
+
+def test_a_watch_tells_what_is_raised(lab: Lab) -> None:
+    forwarding(lab, "0")
+    words = [*NATSCOPE, "doctor", "--watch", "--interval", "0.1s", "--json"]
+    with lab.inside(BOX):
+        watch = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    with watch:
+        assert watch.stdout is not None
+        raised = json.loads(watch.stdout.readline())
+        assert (raised["change"], raised["rule"]) == ("raise", "R12")
+        forwarding(lab, "1")
+        cleared = json.loads(watch.stdout.readline())
+        assert (cleared["change"], cleared["rule"]) == ("clear", "R12")
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait() == 130
+
+
+def test_a_setting_can_be_made_lasting_and_taken_back(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    file = tmp_path / "90-natscope.conf"
+    file.write_text("# of an administrator\nnet.ipv4.ip_forward = 0\n")
+    name = "net.ipv4.ip_forward"
+    made = mending.change(name, "1", lasting=file)
+    assert (made.before, made.after) == ("0", "1")
+    assert file.read_text() == "# of an administrator\nnet.ipv4.ip_forward = 1\n"
+    assert mending.take_back(file).name == name
+    assert file.read_text() == "# of an administrator\n"
+    assert mending.written_down() == []
+
+
+def test_a_setting_somebody_changed_since_is_left_alone(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    mending.change("net.ipv4.ip_default_ttl", "70")
+    mending.run("echo 80 > /proc/sys/net/ipv4/ip_default_ttl")
+    with pytest.raises(NatscopeError, match="somebody has changed it"):
+        mending.take_back()
+
+
+def test_a_setting_that_is_none_changes_nothing(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for name in ("net.ipv4.nothing", "......etc.passwd"):
+        with pytest.raises(NatscopeError):
+            mending.change(name, "1")
+    with pytest.raises(NatscopeError):
+        mending.change("net.ipv4.ip_forward", "no number")
+    assert mending.written_down() == []

@@ -1,0 +1,184 @@
+"""R13 to R16, R23, R32: ways that are wrong, made on a real router."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from kernel.router import (
+    CLIENT,
+    MASQUERADE,
+    SERVER,
+    TRACKED,
+    WAN,
+    Hosts,
+    hosts,
+    segment,
+)
+from natscope.model.finding import Severity
+from natscope.views.doctor.thresholds import Thresholds
+
+pytestmark = pytest.mark.kernel
+ACK = 1 << 4
+
+
+@pytest.fixture
+def box() -> Iterator[Hosts]:
+    with hosts() as made:
+        yield made
+
+
+def _from_elsewhere(box: Hosts) -> None:
+    """Twenty datagrams of an address the router expects behind the wan."""
+    box.datagrams([9] * 20, src="10.9.0.2")
+
+
+def _two_ways(box: Hosts) -> None:
+    box.ip(box.client, "addr add 10.9.0.2/32 dev lo\n")
+    box.ip(box.router, f"route add 10.9.0.0/24 via {SERVER} dev wan\n")
+    box.ip(box.router, f"route add default via {SERVER}\n")
+    box.ip(box.router, f"route add default via {CLIENT} metric 9\n")
+    box.datagrams([9])  # the filter would drop the client's ARP too
+
+
+def test_a_strict_reverse_path_filter_on_a_box_with_two_ways_is_found(
+    box: Hosts,
+) -> None:
+    _two_ways(box)
+    box.setting("net/ipv4/conf/lan/rp_filter", "1")
+    (found,) = box.findings("R13", lambda: _from_elsewhere(box))
+    assert found.severity is Severity.WARNING
+    assert ("dropped", 20) in [(fact.name, fact.value) for fact in found.facts]
+    remedy = found.remedies[0].sysctl
+    assert remedy == ("net.ipv4.conf.lan.rp_filter", "2")
+    box.setting(remedy[0].replace(".", "/"), remedy[1])
+    assert box.findings("R13", lambda: _from_elsewhere(box)) == ()
+
+
+def test_a_reverse_path_filter_on_a_box_with_one_way_does_its_work(box: Hosts) -> None:
+    box.ip(box.client, "addr add 10.9.0.2/32 dev lo\n")
+    box.ip(box.router, f"route add default via {SERVER}\n")
+    box.datagrams([9])
+    box.setting("net/ipv4/conf/lan/rp_filter", "1")
+    assert box.findings("R13", lambda: _from_elsewhere(box)) == ()
+
+
+def _fetch(box: Hosts, listener: socket.socket, times: int = 1) -> None:
+    """Connections from CLIENT, with data in both directions."""
+    for _ in range(times):
+        _fetch_once(box, listener)
+
+
+def _fetch_once(box: Hosts, listener: socket.socket) -> None:
+    asking = box.open(box.client, socket.SOCK_STREAM, (CLIENT, 0))
+    asking.connect((SERVER, 80))
+    accepted, _ = listener.accept()
+    box.stack.enter_context(accepted)
+    for _ in range(3):
+        asking.sendall(b"more")
+        accepted.recv(100)
+        accepted.sendall(b"data")
+        asking.recv(100)
+
+
+def test_flows_that_come_back_another_way_are_found(box: Hosts) -> None:
+    box.rules(TRACKED)
+    listener = box.open(box.server, socket.SOCK_STREAM, ("", 80))
+    listener.listen()
+    few = Thresholds(asymmetric_flows=5)
+    assert box.findings("R14", lambda: _fetch(box, listener), few) == ()
+    link = f"link add eth1 type veth peer name eth1 netns {box.server.path}\n"
+    box.ip(box.client, f"{link}addr add 192.0.2.2/24 dev eth1\nlink set eth1 up\n")
+    box.ip(box.server, "addr add 192.0.2.9/24 dev eth1\nlink set eth1 up\n")
+    box.ip(box.client, f"route add {SERVER} via 192.0.2.9\n")
+    (found,) = box.findings("R14", lambda: _fetch(box, listener, 6), few)
+    assert found.severity is Severity.WARNING
+    assert found.facts[0].value == 6
+    assert {str(flow.orig.src) for flow in found.flows} == {SERVER}
+    assert found.headline == "6 of 7 TCP flows pass this box in one direction only"
+
+
+def _out_of_window(box: Hosts, public: int) -> None:
+    """Sequence numbers all round the circle: about half lie beyond any window."""
+    raw = box.open(box.server, socket.SOCK_RAW, ("", 0), socket.IPPROTO_TCP)
+    for sixteenth in range(16):
+        seq = sixteenth << 28
+        sent = segment((SERVER, 443), (WAN, public), flags=ACK, seq=seq)
+        raw.sendto(sent, (WAN, 0))
+
+
+def test_invalid_packets_that_reach_the_box_are_a_leak_until_they_are_dropped(
+    box: Hosts,
+) -> None:
+    box.rules(MASQUERADE)
+    public = box.connection(443).getsockname()[1]
+    heard = box.open(box.server, socket.SOCK_RAW, ("", 0), socket.IPPROTO_TCP)
+    (found,) = box.findings("R15", lambda: _out_of_window(box, public))
+    assert (found.about, found.severity) == ("ip", Severity.WARNING)
+    assert found.flows[0].orig.dport == 443
+    flags = 0
+    while not flags & 1 << 2:  # the box knows no such connection, and resets it
+        flags = heard.recv(200)[20 + 13]
+    box.rules(
+        "table ip guard { chain prerouting { type filter hook prerouting priority "
+        "mangle; ct state invalid drop; }; }"
+    )
+    assert box.findings("R15", lambda: _out_of_window(box, public)) == ()
+
+
+def test_invalid_packets_do_no_harm_where_windows_are_not_asked(box: Hosts) -> None:
+    box.rules(MASQUERADE)
+    public = box.connection(443).getsockname()[1]
+    box.setting("net/netfilter/nf_conntrack_tcp_be_liberal", "1")
+    assert box.findings("R15", lambda: _out_of_window(box, public)) == ()
+
+
+NARROW = MASQUERADE.replace("masquerade", "ip saddr 10.0.0.0/24 masquerade")
+
+
+def test_private_hosts_no_rule_translates_are_found(box: Hosts) -> None:
+    box.ip(box.client, "addr add 10.5.0.2/32 dev lo\n")
+    box.rules(NARROW)
+    box.datagrams([1, 2, 3, 4])
+    assert box.findings("R16") == ()
+    box.datagrams([1, 2, 3, 4], src="10.5.0.2")
+    (found,) = box.findings("R16")
+    assert found.about == "wan"
+    assert {str(flow.orig.src) for flow in found.flows} == {"10.5.0.2"}
+
+
+def test_private_hosts_somebody_answers_are_translated_elsewhere(box: Hosts) -> None:
+    box.ip(box.client, "addr add 10.5.0.2/32 dev lo\n")
+    box.ip(box.router, f"route add 10.5.0.0/24 via {CLIENT}\n")
+    box.rules(NARROW)
+    box.datagrams([1, 2, 3, 4], src="10.5.0.2")
+    answering = box.open(box.server, socket.SOCK_DGRAM, ("", 5))
+    asking = box.open(box.client, socket.SOCK_DGRAM, ("10.5.0.2", 0))
+    asking.sendto(b"hello", (SERVER, 5))
+    _, peer = answering.recvfrom(10)
+    answering.sendto(b"hello", peer)
+    asking.recv(10)
+    assert box.findings("R16") == ()
+
+
+def test_packets_that_nobody_tracks_are_told(box: Hosts) -> None:
+    (found,) = box.findings("R23", lambda: box.datagrams([9] * 20))
+    assert found.severity is Severity.INFO
+    assert int(found.facts[0].value) >= 20  # and some ICMP errors
+    box.rules(TRACKED)
+    assert box.findings("R23", lambda: box.datagrams([9] * 20)) == ()
+
+
+def test_a_small_way_out_needs_a_rule_about_segments(box: Hosts) -> None:
+    box.ip(box.router, f"route add default via {SERVER}\n")
+    assert box.findings("R32") == ()
+    box.ip(box.router, "link set wan mtu 1400\n")
+    (found,) = box.findings("R32")
+    assert found.about == "wan"
+    box.rules(
+        "table ip mangle { chain forward { type filter hook forward priority mangle; "
+        'oifname "wan" tcp flags syn tcp option maxseg size set rt mtu; }; }'
+    )
+    assert box.findings("R32") == ()

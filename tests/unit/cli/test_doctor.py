@@ -1,0 +1,80 @@
+"""What ``natscope doctor`` will not be asked, and ``explain-counter``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from natscope.cli import bundle, doctor, explain_counter
+from natscope.cli.diagnostics import UsageError
+
+
+@dataclass(frozen=True)
+class Case:
+    id: str
+    words: list[str]
+    said: str
+
+
+CASES = [
+    Case("two boxes", ["--bundle", "b", "--netns", "n"], "choose one"),
+    Case("a time that is over", ["--bundle", "b", "--interval", "5s"], "live box"),
+    Case("to watch the past", ["--bundle", "b", "--watch"], "of the past"),
+    Case("to mend the past", ["--bundle", "b", "--fix"], "of the past"),
+    Case("another's flows", ["--flows", "f"], "--flows goes with --bundle"),
+    Case("to watch at once", ["--watch", "--interval", "0"], "longer than 0"),
+    Case("to watch and mend", ["--watch", "--fix"], "neither"),
+    Case("to watch as SARIF", ["--watch", "--sarif"], "neither"),
+    Case("to ask a program", ["--fix", "--json"], "asks a person"),
+    Case("no namespace", ["--netns", ""], "needs a name"),
+    Case("no rule", ["--only", "R03,R99"], "no rule 'R99'"),
+    Case("no time", ["--interval", "soon"], "no time"),
+    Case("too long", ["--interval", "2d"], "up to 86400"),
+    Case("no file of thresholds", ["--thresholds", "/nowhere"], "No such file"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_what_contradicts_itself_is_refused(case: Case) -> None:
+    with pytest.raises(UsageError, match=case.said):
+        doctor.run(case.words)
+
+
+def test_a_bundles_interval_is_the_doctors() -> None:
+    with pytest.raises(UsageError, match="goes with --doctor"):
+        bundle.run(["--interval", "5s", "file"])
+
+
+def test_every_rule_is_listed(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert doctor.run(["--list"]) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        f"R{number:02}" for number in range(1, 37)
+    ]
+
+
+def test_a_counter_is_explained(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert explain_counter.run(["ipreversepathfilter"]) == 0
+    told = capfdbinary.readouterr().out.decode()
+    assert told.startswith("TcpExt.IPReversePathFilter\n")
+    assert "natscope doctor --only R11,R13" in told
+
+
+def test_a_counter_nobody_knows_is_said_to_be_none(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    assert explain_counter.run(["insertfailed"]) == 1
+    told = capfdbinary.readouterr()
+    assert told.out == b""
+    assert b"did you mean insert_failed?" in told.err
+
+
+def test_counters_are_explained_to_programs(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    assert explain_counter.run(["--json", "drop"]) == 0
+    document = json.loads(capfdbinary.readouterr().out)
+    assert document["schema"] == "natscope.counters/1"
+    assert [one["name"] for one in document["counters"]] == ["drop"]

@@ -1,0 +1,171 @@
+"""Texts a diagnosis is read from: counters, sockets, thresholds, rules."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import pytest
+
+from natscope.codec.text import counters, natsure, sockets, thresholds
+from natscope.errors import DocumentError
+from natscope.model.journey import Rule
+from natscope.model.measured import Listener
+from natscope.views.doctor.thresholds import Thresholds
+
+SNMP = "Ip: Forwarding ForwDatagrams\nIp: 2 15\nTcp: MaxConn InSegs\nTcp: -1 9\n"
+STAT = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 4 5 6 7 8 9 9\nctxt 5\n"
+
+
+def test_each_counter_has_one_name() -> None:
+    files = {
+        "net/snmp": SNMP,
+        "net/snmp6": "Ip6InReceives   \t\t11\n",
+        "net/softnet_stat": "0a 01 02 0\n01 01 00 0\n",
+        "stat": STAT,
+    }
+    assert counters.counters(files) == {
+        "Ip.Forwarding": 2,
+        "Ip.ForwDatagrams": 15,
+        "Tcp.InSegs": 9,
+        "Ip6InReceives": 11,
+        "softnet.processed": 11,
+        "softnet.dropped": 2,
+        "softnet.squeezed": 2,
+        "cpu0.softirq": 7,
+        "cpu0.total": 36,
+    }
+
+
+def test_files_that_are_not_there_tell_nothing() -> None:
+    assert counters.counters({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("entries  clashres\n0000001f 0\n0000001f 0\n", 31),
+        ("", None),
+        ("other\n1", None),
+    ],
+)
+def test_the_entries_of_a_table_are_any_cpus_first_number(
+    text: str, entries: int | None
+) -> None:
+    assert counters.entries(text) == entries
+
+
+little = pytest.mark.skipif(sys.byteorder == "big", reason="the texts are of x86")
+TCP = [
+    "   0: 0100007F:1F90 00000000:0000 0A 0 0 0",
+    "   1: 0101A8C0:0016 00000000:0000 0A 0 0 0",
+    "   2: 0101A8C0:0016 0201A8C0:A000 01 0 0 0",
+    "   3: 00000000:0050 00000000:0000 0A 0 0 0",
+]
+UDP6 = [
+    "   0: 00000000000000000000000000000000:0035 0:0 07 0 0 0",
+    "   1: B80D01200000000000000000 01000000:0035 0:0 01 0".replace(
+        " 01000000:", "01000000:"
+    ),
+]
+
+
+@little
+def test_of_tcp_what_listens_is_read_as_far_as_it_goes() -> None:
+    assert list(sockets.listeners("net/tcp", TCP)) == [
+        Listener("tcp", ip_address("127.0.0.1"), 8080),
+        Listener("tcp", ip_address("192.168.1.1"), 22),
+    ]
+
+
+@little
+def test_of_udp_what_is_not_connected_waits_for_strangers() -> None:
+    assert list(sockets.listeners("net/udp6", UDP6)) == [
+        Listener("udp", ip_address("::"), 53)
+    ]
+
+
+def test_thresholds_of_a_file_stand_in_for_the_usual() -> None:
+    found = thresholds.parse("table_warning = 0.5\nraces = 7\n", Thresholds)
+    assert (found.table_warning, found.races) == (0.5, 7)
+    assert found.table_high == Thresholds().table_high
+
+
+@dataclass(frozen=True)
+class Wrong:
+    id: str
+    text: str
+    said: str
+
+
+WRONG = [
+    Wrong("no TOML", "table_warning =", "is no TOML"),
+    Wrong("no such name", "table_waning = 1", "did you mean table_warning"),
+    Wrong("a text", 'table_warning = "1"', "needs a number"),
+    Wrong("below zero", "table_warning = -1", "needs a number from 0 on"),
+    Wrong("true", "table_warning = true", "needs a number"),
+    Wrong("half a flow", "races = 1.5", "needs a whole number"),
+    Wrong("not a number", "table_warning = nan", "needs a number from 0 on"),
+]
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: case.id)
+def test_wrong_thresholds_are_refused(case: Wrong) -> None:
+    with pytest.raises(DocumentError, match=case.said):
+        thresholds.parse(case.text, Thresholds)
+
+
+@dataclass(frozen=True)
+class Sure:
+    id: str
+    text: str
+    is_known: bool
+    iif: str | None = None
+
+
+SURE = [
+    Sure("masquerade", 'oifname "wan" masquerade', True),
+    Sure(
+        "a port forward",
+        'iifname "wan" ip daddr 192.0.2.1 tcp dport 80 counter dnat to 10.0.0.2',
+        True,
+        "wan",
+    ),
+    Sure("a comment", 'udp dport { 53, 5353 } redirect to :53 comment "snat"', True),
+    Sure("a set", "ip saddr @lan masquerade", False),
+    Sure("a mark", "meta mark 1 masquerade", False),
+    Sure("not an address", "ip saddr != 10.0.0.0/8 masquerade", False),
+    Sure("by chance", "numgen random mod 2 0 dnat to 10.0.0.2", False),
+    Sure("a wildcard", 'oifname "ppp*" masquerade', False),
+    Sure("no translation", "tcp dport 80 accept", False),
+    Sure(
+        "iptables",
+        "-A POSTROUTING -s 10.0.0.0/24 -o wan -m comment --comment lan -j MASQUERADE",
+        True,
+    ),
+    Sure(
+        "iptables, a forward",
+        "-A PREROUTING -i wan -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2",
+        True,
+        "wan",
+    ),
+    Sure(
+        "iptables, not an address",
+        "-A POSTROUTING ! -d 10.0.0.0/8 -j MASQUERADE",
+        False,
+    ),
+    Sure(
+        "iptables, a match",
+        "-A PREROUTING -m mark --mark 1 -j DNAT --to 10.0.0.2",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", SURE, ids=lambda case: case.id)
+def test_a_rule_is_sure_where_every_word_is_understood(case: Sure) -> None:
+    found = natsure.taken(Rule("ip", "nat", "chain", case.text))
+    assert (found is not None) is case.is_known
+    if found is not None:
+        assert found.iif == case.iif

@@ -20,7 +20,7 @@ from natscope.lab.network import BOX, WORLD
 from natscope.lab.traffic import Traffic, happen
 from natscope.model.finding import Finding, Severity
 from natscope.model.flow import Flow
-from natscope.rehearse.attribution import attribute, traceable
+from natscope.rehearse.attribution import attribute
 from natscope.rehearse.shapes import by_shape
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
@@ -75,7 +75,7 @@ def look(
     if not deep:
         made = by_shape(snapshot.table, snapshot.nat_rules, snapshot.bundle)
         return replace(snapshot, made=made)
-    with Twin(traceable(snapshot.bundle)) as twin:
+    with Twin(snapshot.bundle) as twin:
         return replace(snapshot, made=attribute(snapshot.table, twin), is_exact=True)
 
 

@@ -23,7 +23,7 @@ from natscope.lab.build import Lab, built
 from natscope.lab.network import BOX, WORLD
 from natscope.lab.traffic import EXAMPLES, PATIENCE_S, Flow, Traffic
 from natscope.model.bundle import Bundle
-from natscope.rehearse.attribution import Attributor, attribute, traceable
+from natscope.rehearse.attribution import Attributor, attribute
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.bundle import collect
@@ -101,7 +101,7 @@ def makings(lab: Lab, flows: Sequence[Flow], **options: int) -> list[Making]:
     """What made each of these flows, by the rules of now."""
     bundle = box(lab)
     rules = [found.rule for found in nat_rules(bundle)]
-    with Twin(traceable(bundle)) as twin, Kernel(lab.box.path) as kernel:
+    with Twin(bundle) as twin, Kernel(lab.box.path) as kernel:
         attributor = Attributor(twin, rules, **options)
         found = []
         for flow in flows:
@@ -510,7 +510,7 @@ def test_of_a_box_not_all_of_which_was_read_nothing_is_called_stale(
 ) -> None:
     flow = udp(traffic, "alice", (SERVER, 53))
     unread = replace(box(lab), rulesets=(), missing=("nftables: not permitted",))
-    with Twin(traceable(unread)) as twin, Kernel(lab.box.path) as kernel:
+    with Twin(unread) as twin, Kernel(lab.box.path) as kernel:
         (making,) = attribute(kernel.table(flow.filter()), twin).makings
     assert said(making) == "not known: not all of the box could be read"
 
@@ -571,7 +571,7 @@ def crowd(flows: int) -> FlowTable:
 
 
 def test_a_crowd_no_rule_tells_apart_takes_one_packet(lab: Lab) -> None:
-    with Twin(traceable(box(lab))) as twin:
+    with Twin(box(lab)) as twin:
         attributor = Attributor(twin)
         found = attributor.attribute(crowd(20_000))
     assert attributor.asked == 1
@@ -581,7 +581,7 @@ def test_a_crowd_no_rule_tells_apart_takes_one_packet(lab: Lab) -> None:
 
 def test_more_kinds_than_may_be_asked_are_told_to_be_unknown(lab: Lab) -> None:
     load(lab, nat("", 'oifname "wan" ip saddr 10.0.0.128/25 masquerade'))
-    with Twin(traceable(box(lab))) as twin:
+    with Twin(box(lab)) as twin:
         attributor = Attributor(twin, most=1)
         found = attributor.attribute(crowd(1000))
     origins = [found.makings[code].origin for code in found.of_row.tolist()]
@@ -592,7 +592,7 @@ def test_more_kinds_than_may_be_asked_are_told_to_be_unknown(lab: Lab) -> None:
 def test_rules_of_bits_are_asked_of_each_address(lab: Lab) -> None:
     load(lab, nat("", 'oifname "wan" ip saddr & 0.0.0.1 == 0.0.0.1 masquerade'))
     table = crowd(60)
-    with Twin(traceable(box(lab))) as twin:
+    with Twin(box(lab)) as twin:
         found = Attributor(twin).attribute(table)
     odd = table["orig_src"][:, 1] % 2 == 1
     is_rule = [found.makings[c].origin is Origin.RULE for c in found.of_row.tolist()]

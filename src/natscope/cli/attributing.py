@@ -67,10 +67,10 @@ def attributing(found: Box) -> Iterator[Attributor]:
         NatscopeError: there can be no twin.
     """
     from natscope.cli import boxes
-    from natscope.rehearse.attribution import Attributor, traceable
+    from natscope.rehearse.attribution import Attributor
     from natscope.rehearse.twin import Twin
 
-    with Twin(traceable(found.bundle)) as twin:
+    with Twin(found.bundle) as twin:
         boxes.tell_missing(twin)
         attributor = Attributor(twin, [nat.rule for nat in found.rules])
         yield attributor

@@ -245,10 +245,10 @@ def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
         except NotRead:
             return snapshot
         return replace(snapshot, made=made)
-    from natscope.rehearse.attribution import Attributor, traceable
+    from natscope.rehearse.attribution import Attributor
     from natscope.rehearse.twin import Twin
 
-    with Twin(traceable(snapshot.bundle)) as twin:
+    with Twin(snapshot.bundle) as twin:
         attributor = Attributor(twin)
         made = attributor.attribute(snapshot.table)
     if attributor.unasked:

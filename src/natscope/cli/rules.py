@@ -64,7 +64,6 @@ def run(argv: list[str]) -> int:
 
 def _uses(options: argparse.Namespace, box: Box) -> RuleUses:
     from natscope.cli.attributing import attributing
-    from natscope.rehearse.attribution import is_traced
     from natscope.views.rules import uses
 
     rules = box.rules
@@ -73,7 +72,7 @@ def _uses(options: argparse.Namespace, box: Box) -> RuleUses:
         return uses(rules, None)
     with attributing(box) as attributor:
         flows = (table, attributor.attribute(table))
-    return uses(rules, flows, is_traced=lambda rule: is_traced(rule, box.bundle))
+    return uses(rules, flows)
 
 
 def _flows(options: argparse.Namespace, bundle: Bundle) -> FlowTable | None:

@@ -175,7 +175,6 @@ def _rehearsed(
     shape: Attribution,
 ) -> Judged | None:
     """None where there can be no twin."""
-    from natscope.rehearse.attribution import traceable
     from natscope.rehearse.staleness import MOST_ASKED, rehearsed
     from natscope.rehearse.twin import Twin
 
@@ -184,7 +183,7 @@ def _rehearsed(
     most = MOST_ASKED if options.packets is None else options.packets
     told = [nat.rule for nat in rules]
     try:
-        with Twin(traceable(box)) as twin:
+        with Twin(box) as twin:
             return rehearsed(table, shape, twin, told, most=most)
     except NatscopeError as error:
         diagnostics.note(f"no rehearsal, judged by the rules' shape: {error}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from natscope import uapi
 from natscope.codec.text.natrules import Place, place, rulesets, shown
 from natscope.errors import NatscopeError
-from natscope.model.bundle import Bundle, Tool
+from natscope.model.bundle import Bundle
 from natscope.model.flow import Flow
 from natscope.model.journey import Rule, Sightings
 from natscope.model.packet import Packet, Question, opening
@@ -39,44 +39,10 @@ _BITS = re.compile(
     r"(?:addr|port) &|@(?:nh|th|ih|ll),|-m (?:u32|bpf|string)|/\d+\.\d+\.\d+\.\d+"
 )
 """What rules compare otherwise than with constants."""
-_BY_NFT: dict[Tool, Tool] = {
-    "iptables-legacy": "iptables-nft",
-    "ip6tables-legacy": "ip6tables-nft",
-}
-_OF_NFT: tuple[Tool, ...] = ("nft", "iptables-nft", "ip6tables-nft")
 _KEPT, _LIKELY, _STALE, _FIRST_OTHER = range(4)
 """How an end of a flow compares with the twin's; from the last on, by another rule."""
 Rows = NDArray[np.intp]
 Key = tuple[int, ...]
-
-
-def traceable(bundle: Bundle) -> Bundle:
-    """A box whose NAT rules a trace shows: those of iptables-legacy it does not.
-
-    They are loaded by iptables-nft instead, which understands the same; unless nft has
-    NAT of its own, beside which the order would be another.
-    """
-    own = [one for one in bundle.rulesets if one.tool in _OF_NFT]
-    if any(
-        chain.type == "nat"
-        for chain in rulesets(replace(bundle, rulesets=tuple(own))).chains
-    ):
-        return bundle
-    # a table of both would be overwritten: of other tables only where there is no nft
-    return replace(
-        bundle,
-        rulesets=tuple(
-            replace(one, tool=_BY_NFT.get(one.tool, one.tool))
-            if not own or "*nat" in one.text
-            else one
-            for one in bundle.rulesets
-        ),
-    )
-
-
-def is_traced(rule: Rule, bundle: Bundle) -> bool:
-    """Whether a rule of a box is seen at work in the twin of ``traceable(bundle)``."""
-    return not rule.tool.endswith("-legacy") or traceable(bundle) is not bundle
 
 
 def attribute(table: FlowTable, twin: Twin) -> Attribution:
@@ -84,7 +50,7 @@ def attribute(table: FlowTable, twin: Twin) -> Attribution:
 
     Args:
         table: flows of the box, translated or not.
-        twin: of ``traceable(bundle)``; without flows of its own.
+        twin: of the box; without flows of its own.
     """
     return Attributor(twin).attribute(table)
 

@@ -79,7 +79,7 @@ def rehearsed(
         table: flows of the box.
         shape: of the same rows (``shapes.by_shape``): what no rule gives is asked
             about first.
-        twin: of ``traceable(bundle)``; without flows of its own.
+        twin: of the box; without flows of its own.
         rules: the box's, as they are to be told.
         most: packets to send at most.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from natscope import uapi
 from natscope.codec.text.natrules import NatRule
 from natscope.model.flow import Flow
-from natscope.model.journey import Rule
 from natscope.model.nat import End, endpoint
 from natscope.table.attribution import Attribution, Making, Origin
 from natscope.table.flowtable import FlowTable
@@ -50,22 +49,19 @@ class RuleUses:
 def uses(
     rules: Sequence[NatRule],
     flows: tuple[FlowTable, Attribution] | None,
-    *,
-    is_traced: Callable[[Rule], bool] = lambda _: True,
 ) -> RuleUses:
     """Count the flows of each rule.
 
     Args:
         rules: of the box, as the attribution tells them.
         flows: its translated flows, and what made them; None: there is no table.
-        is_traced: whether a rule is seen at work; of others no flows are known.
     """
     found = {nat.rule: RuleUse(nat) for nat in rules}
     if flows is None:
         return RuleUses(tuple(found.values()), None)
     table, attribution = flows
     for use in found.values():
-        if use.nat.gives is not None and is_traced(use.nat.rule):
+        if use.nat.gives is not None:
             use.flows = 0
     totals = dict.fromkeys(Origin, 0)
     counts = np.bincount(attribution.of_row, minlength=len(attribution.makings))

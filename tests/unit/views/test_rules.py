@@ -156,12 +156,6 @@ def test_flows_are_counted_by_the_rule_that_made_them() -> None:
     assert (used().flows, used().stale, used().unknown) == (6, 2, 0)
 
 
-def test_a_rule_a_trace_does_not_show_has_no_count_of_flows() -> None:
-    found = uses(ALL, (TABLE, attribute(TABLE)), is_traced=lambda rule: rule != UNUSED)
-    (untraced,) = (use for use in found.rules if use.nat.rule == UNUSED)
-    assert (untraced.flows, untraced.is_unused) == (None, False)
-
-
 def test_rules_are_a_line_each_and_below_it_an_example_or_that_it_is_unused() -> None:
     found = used()
     text = rules.text(found, shown_rules(found, everything=False), heading=True)

@@ -568,7 +568,7 @@ def test_people_read_why(lab: Lab, traffic: Traffic) -> None:
     load(lab, nat(FORWARD))
     flow = udp(traffic, WORLD, WORLDS).flow
     load(lab, nat(f"ip daddr {PUBLIC} udp dport 8053 dnat to {CAROL}:53"))
-    code, told, said = natscope(lab, "stale")
+    code, told, said = natscope(lab, "stale", "udp")
     first, second = told.splitlines()
     assert code == SOME
     assert first == f"1 flow: goes to {BOB}:53; the rules of today say {CAROL}:53"

@@ -124,6 +124,8 @@ def test_the_flows_of_a_bundle_may_be_in_a_file_of_their_own(
     words = ("doctor", "--bundle", box, "--only", "R10", "--json")
     without = json.loads(natscope(lab, *words).out)
     assert without["not_checked"] == [{"rule": "R10", "needs": "flows"}]
+    ends = "-p udp -s 10.0.0.2 -d 198.51.100.9 --sport 5 --dport 53 -t 60"
+    lab.run("box", ["conntrack", "-I", *ends.split()])
     assert natscope(lab, "save", flows).code == 0
     with_flows = json.loads(natscope(lab, *words, "--flows", flows).out)
     assert with_flows["checked"] == ["R10"]

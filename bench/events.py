@@ -26,7 +26,7 @@ from natscope.sources.netns import new_namespace
 from natscope.sources.subscription import Subscription
 
 OURS = (sys.executable, "-m", "natscope")
-SILENCE_S = 2.0
+SILENCE_S = 10.0
 RATE = 50_000
 
 

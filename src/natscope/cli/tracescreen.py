@@ -21,6 +21,7 @@ from natscope.codec import packetline
 from natscope.render import events as rows
 from natscope.render import journey as rendered
 from natscope.render.event_lines import EventLines
+from natscope.sources.closing import Closing
 from natscope.sources.kernel import Kernel
 from natscope.trace.positions import Positions
 from natscope.trace.rules import Rules
@@ -28,7 +29,6 @@ from natscope.views.journey import journey
 from natscope.views.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from natscope.filter import Filter
@@ -139,7 +139,7 @@ class Screen:
         output.write(data)
 
 
-class FlowEvents:
+class FlowEvents(Closing):
     """The events of the flows that are traced."""
 
     def __init__(self, options: argparse.Namespace, wanted: Filter | None) -> None:
@@ -155,15 +155,8 @@ class FlowEvents:
             dated=False,
         )
 
-    def __enter__(self) -> FlowEvents:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop listening."""
         self._open.close()
 
     def lines(self) -> list[tuple[int, bytes]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from natscope.lab import network
 from natscope.lab.build import Lab
 from natscope.lab.network import BOX, WORLD
+from natscope.sources.closing import Closing
 
 PATIENCE_S = 5.0
 """Longest wait for a packet; it takes well under a millisecond."""
@@ -52,17 +53,15 @@ class Example:
     make: Callable[[Traffic], Flow]
 
 
-class Traffic:
+class Traffic(Closing):
     """Open sockets of a lab; closed together."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self._open = ExitStack()
 
-    def __enter__(self) -> Traffic:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close every socket."""
         self._open.close()
 
     def socket(

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope.model.cases import Case, Step
 from natscope.model.journey import Sightings
 from natscope.model.packet import Question, answer
 from natscope.rehearse.twin import Twin
+from natscope.sources.closing import Closing
 
 if TYPE_CHECKING:
     from natscope.model.bundle import Bundle
@@ -53,7 +53,7 @@ class Run:
     is_traced: bool
 
 
-class Checker:
+class Checker(Closing):
     """Runs cases on a twin of its own, for as long as it is open.
 
     Args:
@@ -90,17 +90,6 @@ class Checker:
         self.twin = Twin(self._bundle)
         self._made = self.twin.made()
         self._is_new = True
-
-    def __enter__(self) -> Checker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the twin."""

@@ -11,11 +11,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from natscope.errors import NamespaceError, NatscopeError
 from natscope.rehearse import holder
 from natscope.sources import nlsocket, tools
+from natscope.sources.closing import Closing
 from natscope.sources.nlsocket import NetlinkSocket
 
 BOX, WORLD = holder.BOX, holder.WORLD
@@ -38,7 +38,7 @@ _ENVIRONMENT = {"XTABLES_LOCKFILE": "/dev/null", "LC_ALL": "C"}
 """iptables-legacy wants to lock a file, and /run is root's; nobody else is here."""
 
 
-class Private:
+class Private(Closing):
     """Owns the namespaces; closing it ends them, and all that was made in them.
 
     Raises:
@@ -73,17 +73,6 @@ class Private:
         self._write_maps()
         self._asked.send(b"map")
         self._answer()
-
-    def __enter__(self) -> Private:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

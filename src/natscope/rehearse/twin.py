@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 from natscope import uapi
@@ -36,6 +35,7 @@ from natscope.rehearse.entries import Made
 from natscope.rehearse.lookups import Lookups
 from natscope.rehearse.private import Private
 from natscope.rehearse.wires import Frame, Wires, mac_of
+from natscope.sources.closing import Closing
 from natscope.sources.tracing import PacketLog, Traces
 from natscope.table.flowtable import FlowTable
 
@@ -45,7 +45,7 @@ _LATE_S = 0.05
 """So long a packet that left may take to the other end of its wire."""
 
 
-class Twin:
+class Twin(Closing):
     """A box's twin, for as long as it is open.
 
     Args:
@@ -93,17 +93,6 @@ class Twin:
         )
         stack.callback(self._wires.close)
         self._list()
-
-    def __enter__(self) -> Twin:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the twin."""

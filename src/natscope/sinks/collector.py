@@ -18,10 +18,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from natscope.errors import NatscopeError
+from natscope.sources.closing import Closing
 
 QUEUE = 64 << 20
 """Octets that wait for a collector at most."""
@@ -69,7 +69,7 @@ class Destination:
         return f"{host}:{self.port}"
 
 
-class Collector(ABC, Generic[P]):
+class Collector(Closing, ABC, Generic[P]):
     """A destination, what waits for it, and what became of the rest.
 
     Args:
@@ -110,17 +110,6 @@ class Collector(ABC, Generic[P]):
         self._retry_at = 0.0
         self._trouble = ""
         self._failures = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def queued(self) -> int:

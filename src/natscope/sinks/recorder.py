@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope.codec import encode
@@ -30,6 +29,7 @@ from natscope.sinks.recordingfile import (
     set_old_aside,
     sync_directory,
 )
+from natscope.sources.closing import Closing
 from natscope.sources.kernel import DUMP, Kernel
 from natscope.sources.netns import open_namespace
 from natscope.sources.subscription import SLOT, SLOTS, Received, Subscription
@@ -93,7 +93,7 @@ class Progress:
     """When the last event in a file was received."""
 
 
-class Recorder:
+class Recorder(Closing):
     """Records until it is closed: call ``step`` again and again, then ``finish``.
 
     Args:
@@ -152,15 +152,8 @@ class Recorder:
                 raise self._not_begun(error) from error
             self._opened = opened.pop_all()
 
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the kernel and the file, without a word of its end."""
         self._opened.close()
 
     @property

@@ -16,6 +16,7 @@ from natscope.codec.events import EventDecoder
 from natscope.codec.vector import message_starts
 from natscope.errors import NatscopeError
 from natscope.model.event import EventKind
+from natscope.sources.closing import Closing
 from natscope.sources.subscription import SLOT, SLOTS, Received, Subscription
 from natscope.table.events import Events
 
@@ -35,7 +36,7 @@ FULL = SLOTS // 2
 _SLOT_STARTS = np.arange(SLOTS, dtype=np.intp) * SLOT
 
 
-class EventStream:
+class EventStream(Closing):
     """Batches of events in the order the kernel sent them.
 
     Made by ``Kernel.events``.  Iterating gives batches for ever, ``for`` and
@@ -64,17 +65,6 @@ class EventStream:
         """Events received so far; the kernel may leave out what the filter does."""
         self.lost = 0
         """Events the socket dropped so far: its own count."""
-
-    def __enter__(self) -> EventStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening; iteration ends."""

@@ -10,7 +10,6 @@ import errno
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope import uapi
@@ -23,6 +22,7 @@ from natscope.model.evidence import Evidence
 from natscope.model.prefilter import KernelFilter
 from natscope.sources import box
 from natscope.sources.base import Pieces, understood
+from natscope.sources.closing import Closing
 from natscope.sources.netns import (
     Namespace,
     identity,
@@ -45,7 +45,7 @@ _CT_NEW = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.CtMsg.NEW
 DUMP = "listing the connection tracking table"
 
 
-class Kernel(Pieces):
+class Kernel(Closing, Pieces):
     """The connection tracking table of this or another network namespace.
 
     Args:
@@ -63,17 +63,6 @@ class Kernel(Pieces):
         self.netns = netns
         self._wire = wire
         self._namespace: Namespace | None = open_namespace(netns) if netns else None
-
-    def __enter__(self) -> Kernel:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the namespace."""

@@ -11,12 +11,12 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from natscope.model.event import EventKind
+from natscope.sources.closing import Closing
 from natscope.sources.events import PACE_S
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
@@ -37,7 +37,7 @@ RELIABLE_S = 60.0
 """A DESTROY the kernel sends again is waited for so long (nf_conntrack_ecache.c)."""
 
 
-class LiveTable:
+class LiveTable(Closing):
     """Every entry as it is now, and the changes that made it so.
 
     Made by ``Kernel.live``.  Iterating, or :meth:`read`, gives batches of events
@@ -78,17 +78,6 @@ class LiveTable:
         shown, meanwhile = self._dump()
         self._behind = meanwhile.lost > 0
         self._tell(self._rows.repair(shown, meanwhile)[1])
-
-    def __enter__(self) -> LiveTable:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop following; the table stays as it is."""

@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope.errors import NamespaceError, NatscopeError
 from natscope.model.evidence import Evidence
 from natscope.model.prefilter import KernelFilter
 from natscope.sources.base import Pieces, understood
+from natscope.sources.closing import Closing
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import named_namespaces
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from natscope.table.flowtable import FlowTable
 
 
-class AllNamespaces(Pieces):
+class AllNamespaces(Closing, Pieces):
     """The tables of every named namespace (ip-netns), with a ``netns`` column.
 
     A name that cannot be entered is left out and noted in ``problems``.
@@ -55,15 +55,8 @@ class AllNamespaces(Pieces):
                 self.problems.append(error)
                 self._kernels = [k for k in self._kernels if k.netns != name]
 
-    def __enter__(self) -> AllNamespaces:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of every namespace."""
         for kernel in self._kernels:
             kernel.close()
 

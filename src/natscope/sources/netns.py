@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
 
 from natscope.errors import NamespaceError
+from natscope.sources.closing import Closing
 
 NAMED = Path("/run/netns")
 """Where ip-netns(8) keeps named namespaces."""
@@ -24,23 +24,12 @@ CLONE_NEWUSER = 0x10000000
 _OWN = "/proc/thread-self/ns/net"
 
 
-class Namespace:
+class Namespace(Closing):
     """A network namespace held open by a descriptor."""
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
         self.name = name
-
-    def __enter__(self) -> Namespace:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def path(self) -> str:

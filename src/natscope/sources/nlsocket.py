@@ -17,11 +17,11 @@ import sys
 from natscope import uapi
 from natscope.codec import nlmsg
 from natscope.errors import KernelError, PermissionNeeded
+from natscope.sources.closing import Closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
-    from types import TracebackType
 
     from natscope.sources.netns import Namespace
     from natscope.sources.receiver import Datagrams
@@ -41,7 +41,7 @@ _ANSWER = 1 << 16
 _FINAL = (uapi.NLMSG_DONE, uapi.NLMSG_ERROR, uapi.NLMSG_OVERRUN)
 
 
-class NetlinkSocket:
+class NetlinkSocket(Closing):
     """A netlink socket in a namespace, for one request at a time."""
 
     def __init__(
@@ -71,17 +71,6 @@ class NetlinkSocket:
         made._wire = None
         made._seq = int.from_bytes(os.urandom(3), "big")
         return made
-
-    def __enter__(self) -> NetlinkSocket:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the socket; a dump in progress ends."""

@@ -15,12 +15,12 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from natscope import uapi
 from natscope.codec import nlmsg
 from natscope.errors import KernelError, NatscopeError
+from natscope.sources.closing import Closing
 from natscope.sources.nlsocket import NetlinkSocket
 from natscope.sources.slots import Slots
 
@@ -69,7 +69,7 @@ class Received:
             yield from (data[m.start : m.end] for m in nlmsg.split(data))
 
 
-class Subscription:
+class Subscription(Closing):
     """The events of some groups, as they come from the kernel.
 
     Args:
@@ -120,17 +120,6 @@ class Subscription:
         except BaseException:
             self._socket.close()
             raise
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening."""

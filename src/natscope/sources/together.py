@@ -6,11 +6,11 @@ import os
 import select
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 
 import numpy as np
 
 from natscope.model.evidence import Evidence
+from natscope.sources.closing import Closing
 from natscope.sources.events import EventStream
 from natscope.sources.live import LiveTable
 from natscope.table.events import Events
@@ -20,7 +20,7 @@ LOOK_AGAIN_S = 0.5
 """So often all are looked at: a live table has repairs of its own to make."""
 
 
-class Together:
+class Together(Closing):
     """Batches of events of several namespaces, each with a ``netns`` column.
 
     Made by ``AllNamespaces.events`` and ``.live``.
@@ -36,17 +36,6 @@ class Together:
         self._ready = select.epoll()
         for part in parts.values():
             self._ready.register(part.fileno(), select.EPOLLIN)
-
-    def __enter__(self) -> Together:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening everywhere."""

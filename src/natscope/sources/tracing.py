@@ -6,8 +6,6 @@ import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from natscope import uapi
 from natscope.codec import nflog, nftrace, nlmsg
@@ -15,6 +13,7 @@ from natscope.codec.nflog import LoggedPacket
 from natscope.codec.nftrace import TraceMessage
 from natscope.errors import KernelError, PermissionNeeded
 from natscope.sources import box
+from natscope.sources.closing import Closing
 from natscope.sources.netns import Namespace, inside
 from natscope.sources.nlsocket import NetlinkSocket
 
@@ -28,24 +27,13 @@ _INSTANCES = Path("/proc/thread-self/net/netfilter/nfnetlink_log")
 _FAMILIES = (uapi.AF_INET, uapi.AF_INET6)
 
 
-class _Listening:
+class _Listening(Closing):
     """A socket that is listened to, until it is closed."""
 
     def __init__(self, socket: NetlinkSocket) -> None:
         self._socket = socket
         self.lost = 0
         """Messages that found no room so far."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening."""
@@ -54,6 +42,19 @@ class _Listening:
     def fileno(self) -> int:
         """The descriptor, to wait on."""
         return self._socket.fileno()
+
+    def _messages(self, kind: int, timeout: float, operation: str) -> list[bytes]:
+        """The messages of one type that are there, after that time at the latest."""
+        if timeout and not self._socket.wait(timeout):
+            return []
+        found = [
+            data[message.start : message.end]
+            for data in self._socket.drain(operation)
+            for message in nlmsg.split(data)
+            if message.type == kind
+        ]
+        self.lost = self._socket.dropped()
+        return found
 
 
 class Traces(_Listening):
@@ -94,16 +95,8 @@ class Traces(_Listening):
             KernelError: the socket failed.
             DecodeError: bytes that are not what the kernel documents.
         """
-        if timeout and not self._socket.wait(timeout):
-            return []
-        found = [
-            nftrace.decode(data[message.start : message.end])
-            for data in self._socket.drain("reading the trace")
-            for message in nlmsg.split(data)
-            if message.type == nftrace.TYPE
-        ]
-        self.lost = self._socket.dropped()
-        return found
+        found = self._messages(nftrace.TYPE, timeout, "reading the trace")
+        return [nftrace.decode(message) for message in found]
 
 
 class PacketLog(_Listening):
@@ -186,16 +179,8 @@ class PacketLog(_Listening):
             KernelError: the socket failed.
             DecodeError: bytes that are not what the kernel documents.
         """
-        if timeout and not self._socket.wait(timeout):
-            return []
-        found = [
-            nflog.decode(data[message.start : message.end])
-            for data in self._socket.drain("reading the packet log")
-            for message in nlmsg.split(data)
-            if message.type == nflog.PACKET
-        ]
-        self.lost = self._socket.dropped()
-        return found
+        found = self._messages(nflog.PACKET, timeout, "reading the packet log")
+        return [nflog.decode(message) for message in found]
 
 
 def _program(port: str) -> str:

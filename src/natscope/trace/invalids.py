@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import Self
 
 from natscope.codec import packets
 from natscope.codec.nflog import LoggedPacket
@@ -15,13 +13,14 @@ from natscope.filter import Filter
 from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
 from natscope.model.packet import Packet
+from natscope.sources.closing import Closing
 from natscope.sources.kernel import Kernel
 from natscope.sources.lookup import entry_of
 from natscope.sources.netns import inside, open_namespace
 from natscope.sources.tracing import invalid_log
 
 
-class Complaints:
+class Complaints(Closing):
     """Listens to nf_conntrack_log_invalid in one network namespace.
 
     The settings it takes are put back when it is closed.
@@ -50,17 +49,6 @@ class Complaints:
             self._open = stack.pop_all()
         self.count = 0
         """Packets that were logged so far, meant or not."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Put every setting back."""

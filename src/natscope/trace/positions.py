@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from natscope.errors import KernelError
 from natscope.filter import Filter, parse
 from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
 from natscope.model.journey import Hook, Sightings
+from natscope.sources.closing import Closing
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import inside, open_namespace
 from natscope.trace import kfree_skb, layout, programs, recorder, records
@@ -70,7 +70,7 @@ class _Packet:
         return last.time_ns + wait < now_ns
 
 
-class Positions:
+class Positions(Closing):
     """Watches the packets of a filter at the hooks of one network namespace.
 
     Args:
@@ -113,17 +113,6 @@ class Positions:
             # none is admitted before all programs are there to see it
             self._counters[recorder.LIMIT // 8] = packets
             self._open = stack.pop_all()
-
-    def __enter__(self) -> Positions:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Detach every program."""

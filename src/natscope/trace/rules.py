@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from natscope import uapi
 from natscope.codec.text.ruleset import Ruleset
@@ -24,6 +22,7 @@ from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
 from natscope.model.journey import Departure, Hook, Sightings, Tracked, Verdict, Visit
 from natscope.sources import tools
+from natscope.sources.closing import Closing
 from natscope.sources.kernel import Kernel
 from natscope.sources.lookup import entry_of
 from natscope.sources.netns import inside, open_namespace
@@ -41,7 +40,7 @@ _RELATED = 4
 """nft's ct state of what is about another flow, an ICMP error for one."""
 
 
-class Rules:
+class Rules(Closing):
     """Traces the packets of a filter in one network namespace.
 
     Args:
@@ -89,17 +88,6 @@ class Rules:
             if legacy.has_rules(ruleset):
                 self._listen_to_legacy(stack, ruleset)
             self._open = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Remove the table."""

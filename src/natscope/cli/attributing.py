@@ -33,9 +33,9 @@ def box(netns: str | None, file: str | None) -> Box:
     from natscope.codec.text.natrules import nat_rules
 
     if file is not None:
-        from natscope.cli.boxes import read
+        from natscope.sources.bundle import load
 
-        bundle, listed = read(file), None
+        bundle, listed = load(file), None
     else:
         from natscope.sources.bundle import collect
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics
+from natscope.cli import diagnostics, inputs
 from natscope.cli.diagnostics import UsageError
 from natscope.errors import DecodeError, NatscopeError
+from natscope.sources import whole
 
 if TYPE_CHECKING:
     from natscope.model.bundle import Bundle, Family, Link, Route, Ruleset
@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from natscope.sources.base import Source
 
 _FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add the choice of a box, also of one in files."""
+    inputs.add_box_options(group)
+    group.add_argument(
+        "--rules",
+        metavar="FILE",
+        help="these rules in place of the box's: of nft, or of iptables-save",
+    )
+    group.add_argument(
+        "--ip",
+        metavar="FILE",
+        action="append",
+        help="these interfaces and routes: what ip -j -d addr and ip -j -d route show "
+        "table all print",
+    )
 
 
 def bundle(options: argparse.Namespace) -> Bundle:
@@ -37,7 +54,9 @@ def bundle(options: argparse.Namespace) -> Bundle:
     if options.ip and options.netns:
         raise UsageError("choose one of --ip and --netns")
     if options.bundle is not None:
-        found = read(options.bundle)
+        from natscope.sources.bundle import load
+
+        found = load(options.bundle)
     elif options.ip:
         found = _of_files(options.ip)
     else:
@@ -67,22 +86,6 @@ def _see_that_rules_are_there(bundle: Bundle) -> None:
         diagnostics.note(f"natscope: not read: {words}")
 
 
-def read(path: str) -> Bundle:
-    """A bundle from its file.
-
-    Raises:
-        NatscopeError: it cannot be read, or is none.
-    """
-    from natscope.codec import bundle
-
-    try:
-        return bundle.decode(_bytes(path))
-    except DecodeError as error:
-        raise NatscopeError(
-            f"{path}: {error}", hint="natscope bundle FILE writes bundles"
-        ) from error
-
-
 def rulesets(path: str) -> tuple[Ruleset, ...]:
     """Rules from a file: of nft, or what iptables-save printed.
 
@@ -93,7 +96,7 @@ def rulesets(path: str) -> tuple[Ruleset, ...]:
     from natscope.sources import rulefile
 
     if path == "-":
-        return loaders.read(_bytes(path).decode(errors="surrogateescape"))
+        return loaders.read(whole.read(path).decode(errors="surrogateescape"))
     return loaders.read(rulefile.read(Path(path)))
 
 
@@ -105,7 +108,7 @@ def _of_files(paths: list[str]) -> Bundle:
     links: tuple[Link, ...] = ()
     routes: tuple[Route, ...] = ()
     for path in paths:
-        text = _bytes(path).decode(errors="surrogateescape")
+        text = whole.read(path).decode(errors="surrogateescape")
         try:
             if '"ifname"' in text:
                 links += ipjson.parse_links(text)
@@ -142,15 +145,6 @@ def _routes(text: str) -> tuple[Route, ...]:
         for family, objects in found.items()
         for route in ipjson.parse_routes(json.dumps(objects), family)
     )
-
-
-def _bytes(path: str) -> bytes:
-    if path == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise NatscopeError(f"{path}: {error.strerror or error}") from error
 
 
 @contextmanager

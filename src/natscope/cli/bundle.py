@@ -36,9 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "file", metavar="FILE", help="gzipped if named .gz; - is standard output"
     )
-    made.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
+    inputs.add_netns_option(made)
     made.add_argument("--flows", action="store_true", help="the flows as well")
     made.add_argument(
         "--doctor",
@@ -88,7 +86,7 @@ def _show(options: argparse.Namespace) -> int:
     from natscope.render.bundle import summary_json, summary_text
     from natscope.sources.bundle import load
 
-    bundle = load("/dev/stdin" if options.file == "-" else options.file)
+    bundle = load(options.file)
     if options.json:
         output.write(summary_json(bundle))
     else:

@@ -30,10 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "capacity", "How large the table and its hash should be, and why.", EPILOG
     )
     where = made.add_argument_group("which box")
-    where.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    where.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    inputs.add_box_options(where)
     where.add_argument(
         "--memory", metavar="SIZE", help="of a box with this much memory: 8G"
     )
@@ -61,8 +58,7 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Reckon, and tell."""
     options = inputs.parse(parser(), argv)
-    if options.bundle is not None and options.netns is not None:
-        raise UsageError("choose one of --bundle and --netns")
+    inputs.see_one_box(options)
     if not 0 < options.share <= 100:
         raise UsageError("--share takes per cent, from above 0 to 100")
     asked = _asked(options)
@@ -127,10 +123,10 @@ def _live(options: argparse.Namespace) -> Present:
 
 
 def _of_bundle(options: argparse.Namespace) -> Present:
-    from natscope.cli import boxes
+    from natscope.sources.bundle import load
     from natscope.views.capacity import Present
 
-    box = boxes.read(options.bundle)
+    box = load(options.bundle)
 
     def told(name: str) -> int | None:
         value = box.sysctls.get(_SYSCTLS + name, "")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from natscope.cli import diagnostics, output, planned, stopping
+from natscope.cli import diagnostics, inputs, output, planned, stopping
 from natscope.cli.diagnostics import ExitCode
 from natscope.cli.undo_file import UndoFile
 from natscope.errors import NatscopeError
@@ -58,9 +58,7 @@ def add_options(
     )
     if not beside:
         group.add_argument("--json", action="store_true", help="the outcome as JSON")
-        group.add_argument(
-            "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-        )
+        inputs.add_netns_option(group)
     if undo:
         group.add_argument(
             "--undo-file", metavar="FILE", help="where to write what is needed to undo"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, output
+from natscope.cli import boxes, diagnostics, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 from natscope.errors import (
     DecodeError,
@@ -20,6 +19,7 @@ from natscope.errors import (
     NamespaceError,
     NatscopeError,
 )
+from natscope.sources import whole
 
 if TYPE_CHECKING:
     from natscope.model.bundle import Bundle
@@ -58,18 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--write", action="store_true", help="draft a file from the box's port forwards"
     )
     box = made.add_argument_group("which box, in place of the file's")
-    box.add_argument("--netns", metavar="NAME|PID|PATH", help="a network namespace")
-    box.add_argument(
-        "--bundle",
-        metavar="FILE",
-        help="what natscope bundle wrote (- is stdin)",
-    )
-    box.add_argument(
-        "--rules", metavar="FILE", help="these rules in place of the box's"
-    )
-    box.add_argument(
-        "--ip", metavar="FILE", action="append", help="these interfaces and routes"
-    )
+    boxes.add_options(box)
     how = made.add_argument_group("how to tell")
     how.add_argument(
         "-v", "--verbose", action="store_true", help="the way of every packet"
@@ -96,7 +85,6 @@ def run(argv: list[str]) -> int:
     cases = _chosen(found, options.only)
     bundle = _bundle(options, found.box)
     begun = time.perf_counter()
-    from natscope.cli import boxes
     from natscope.rehearse.checking import Checker
     from natscope.views.checking import settled
 
@@ -111,10 +99,11 @@ def _read(file: str) -> CaseFile:
     from natscope.codec.text import cases
 
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        data = whole.read(file)
+    except NatscopeError as error:
+        raise UsageError(str(error)) from error
+    try:
         return cases.parse(data.decode())
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror or error}") from error
     except (DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from error
 
@@ -132,7 +121,6 @@ def _chosen(found: CaseFile, only: str | None) -> tuple[Case, ...]:
 
 def _bundle(options: argparse.Namespace, box: Box) -> Bundle:
     """The box of the command line, else of the file, else this one."""
-    from natscope.cli import boxes
 
     base = Path() if options.file in (None, "-") else Path(options.file).parent
     named = argparse.Namespace(**vars(options))
@@ -218,7 +206,6 @@ class _Telling:
 
 def _write(options: argparse.Namespace) -> int:
     """Draft a file: what the twin answers is what is expected."""
-    from natscope.cli import boxes
     from natscope.rehearse.checking import Checker
     from natscope.render import draft
 
@@ -242,7 +229,6 @@ def _write(options: argparse.Namespace) -> int:
 def _drafts(
     checker: Checker, bundle: Bundle, options: argparse.Namespace
 ) -> Iterator[Draft]:
-    from natscope.cli import boxes
     from natscope.codec.text import cases
     from natscope.model.cases import Expectation
     from natscope.views import drafting

@@ -48,10 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "doctor", "What is wrong with this box, the proof, and the mend.", EPILOG
     )
     where = made.add_argument_group("which box")
-    where.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    where.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    inputs.add_box_options(where)
     where.add_argument(
         "--flows",
         metavar="FILE",
@@ -159,8 +156,7 @@ def _check(options: argparse.Namespace) -> None:
         if options.flows is not None:
             raise UsageError("--flows goes with --bundle: a live box has its own")
         return
-    if options.netns is not None:
-        raise UsageError("choose one of --bundle and --netns")
+    inputs.see_one_box(options)
     if options.watch or options.fix:
         raise UsageError("a bundle is of the past: --watch and --fix need a live box")
     if options.interval is not None:
@@ -215,9 +211,9 @@ def _snapshot(options: argparse.Namespace, length: float) -> Snapshot:
     from natscope.views.doctor.snapshot import Snapshot
 
     if options.bundle is not None:
-        from natscope.cli.boxes import read
+        from natscope.sources.bundle import load
 
-        bundle = read(options.bundle)
+        bundle = load(options.bundle)
         return Snapshot.of(bundle, _flows(bundle, options.flows))
     from natscope.sources.snapshot import collect
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, output
+from natscope.cli import boxes, diagnostics, inputs, output
 from natscope.cli.diagnostics import ExitCode, UsageError
 from natscope.errors import DecodeError, NatscopeError
 
@@ -49,24 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "[mark N] [ttl N] …",
     )
     box = made.add_argument_group("which box")
-    box.add_argument("--netns", metavar="NAME|PID|PATH", help="a network namespace")
-    box.add_argument(
-        "--bundle",
-        metavar="FILE",
-        help="what natscope bundle wrote (- is stdin)",
-    )
-    box.add_argument(
-        "--rules",
-        metavar="FILE",
-        help="these rules in place of the box's: of nft, or of iptables-save",
-    )
-    box.add_argument(
-        "--ip",
-        metavar="FILE",
-        action="append",
-        help="these interfaces and routes: what ip -j -d addr and ip -j -d route show "
-        "table all print",
-    )
+    boxes.add_options(box)
     packet = made.add_argument_group("what to ask")
     packet.add_argument("--reply", action="store_true", help="send the answer as well")
     packet.add_argument("--pcap", metavar="FILE", help="the packets of a capture")
@@ -93,7 +76,6 @@ def run(argv: list[str]) -> int:
     options = inputs.parse(parser(), argv)
     if not (options.words or options.pcap or options.flow):
         raise UsageError("what packet?", hint="natscope explain --help has examples")
-    from natscope.cli import boxes
     from natscope.rehearse.twin import Twin
 
     bundle = boxes.bundle(options)
@@ -174,7 +156,6 @@ def _captured(path: str) -> Iterator[Packet]:
 
 
 def _of_flow(options: argparse.Namespace, bundle: Bundle) -> Iterator[Packet]:
-    from natscope.cli import boxes
     from natscope.model.packet import opening
 
     asked = options.flow
@@ -204,7 +185,6 @@ def _journeys(
 
 def _changed(bundle: Bundle, change: str) -> tuple[Bundle, str | None]:
     """The box after a change: other rules, or a command that is yet to be run."""
-    from natscope.cli import boxes
 
     if Path(change).is_file():
         return replace(bundle, rulesets=boxes.rulesets(change)), None

@@ -38,9 +38,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "stdin), then a filter such as: tcp and dst port 443 (natscope help filter)",
     )
     group = parser.add_argument_group("where to read")
-    group.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
+    add_netns_option(group)
     group.add_argument(
         "--all-netns",
         action="store_true",
@@ -67,11 +65,30 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_event_options(group: argparse._ArgumentGroup) -> None:
-    """Add what says where events come from, and how hard to hold on to them."""
+def add_netns_option(group: argparse._ActionsContainer) -> None:
+    """Add the choice of a network namespace."""
     group.add_argument(
         "--netns", metavar="NAME|PID|PATH", help="another network namespace"
     )
+
+
+def add_box_options(group: argparse._ActionsContainer) -> None:
+    """Add the choice of a box: of this machine, or in a bundle."""
+    add_netns_option(group)
+    group.add_argument(
+        "--bundle", metavar="FILE", help="what natscope bundle wrote (- is stdin)"
+    )
+
+
+def see_one_box(options: argparse.Namespace) -> None:
+    """Refuse a box of this machine and one in a bundle at once."""
+    if options.bundle is not None and options.netns is not None:
+        raise UsageError("choose one of --bundle and --netns")
+
+
+def add_event_options(group: argparse._ArgumentGroup) -> None:
+    """Add what says where events come from, and how hard to hold on to them."""
+    add_netns_option(group)
     group.add_argument(
         "--reliable",
         action="store_true",

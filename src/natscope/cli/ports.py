@@ -92,7 +92,9 @@ def run(argv: list[str]) -> int:
     file, words = inputs.split_words(options)
     _check(options, file)
     wanted = inputs.filter_of(words)
-    box = None if options.bundle is None else _box(options.bundle)
+    from natscope.sources.bundle import load
+
+    box = None if options.bundle is None else load(options.bundle)
     if box is not None and file is None:
         from natscope.cli import boxes
 
@@ -133,12 +135,6 @@ def _check(options: argparse.Namespace, file: str | None) -> None:
         options.clear = max(options.warning - 5, 0)
     if not 0 <= options.clear <= options.warning <= 100:
         raise UsageError("--raise and --clear take per cent, --clear not above --raise")
-
-
-def _box(path: str) -> Bundle:
-    from natscope.cli import boxes
-
-    return boxes.read(path)
 
 
 class _Makings:

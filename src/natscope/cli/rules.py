@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, formats, inputs, output
-from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.cli.diagnostics import ExitCode
 
 if TYPE_CHECKING:
     from natscope.cli.attributing import Box
@@ -34,14 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made = inputs.command_parser(
         "rules", "The NAT rules, and the flows that are there by each.", EPILOG
     )
-    made.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    made.add_argument(
-        "--bundle",
-        metavar="FILE",
-        help="what natscope bundle wrote (- is stdin)",
-    )
+    inputs.add_box_options(made)
     made.add_argument(
         "-a", "--all", action="store_true", help="all rules of the chains NAT passes"
     )
@@ -52,8 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Count, and tell."""
     options = inputs.parse(parser(), argv)
-    if options.bundle is not None and options.netns is not None:
-        raise UsageError("choose one of --bundle and --netns")
+    inputs.see_one_box(options)
     from natscope.cli import attributing
 
     box = attributing.box(options.netns, options.bundle)

@@ -26,9 +26,7 @@ def parser() -> argparse.ArgumentParser:
         "file", nargs="?", default="-", metavar="FILE", help="- is standard output"
     )
     made.add_argument("words", nargs="*", metavar="FILTER", help="which flows")
-    made.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
+    inputs.add_netns_option(made)
     return made
 
 

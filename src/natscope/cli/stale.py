@@ -42,10 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("words", nargs="*", metavar="FILTER", help="which flows to judge")
     where = made.add_argument_group("which box")
-    where.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    where.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    inputs.add_box_options(where)
     how = made.add_argument_group("how to judge")
     how.add_argument(
         "--by-shape", action="store_true", help="by the rules' text alone: no rehearsal"
@@ -94,8 +91,7 @@ def run(argv: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.bundle is not None and options.netns is not None:
-        raise UsageError("choose one of --bundle and --netns")
+    inputs.see_one_box(options)
     if options.bundle is not None and options.delete:
         raise UsageError("--delete is for this box, not for one in a bundle")
     if options.packets is not None and options.packets < 0:
@@ -125,8 +121,9 @@ def _in_bundle(
 ) -> tuple[Bundle, FlowTable, Evidence]:
     from natscope.cli import boxes
     from natscope.model.evidence import Evidence
+    from natscope.sources.bundle import load
 
-    box = boxes.read(options.bundle)
+    box = load(options.bundle)
     evidence = Evidence(now_ns=box.made_ns)
     with boxes.flows(box, is_live=False) as source:
         if source is None:

@@ -37,10 +37,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "protocols", nargs="*", metavar="PROTOCOL", help="tcp, udp, icmp, sctp, gre …"
     )
-    made.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
-    made.add_argument("--bundle", metavar="FILE", help="what natscope bundle wrote")
+    inputs.add_box_options(made)
     made.add_argument(
         "--below", action="store_true", help="those shorter than an RFC asks for"
     )
@@ -52,8 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Tell them."""
     options = inputs.parse(parser(), argv)
-    if options.bundle is not None and options.netns is not None:
-        raise UsageError("choose one of --bundle and --netns")
+    inputs.see_one_box(options)
     from natscope.views.timeouts import protocol, timeouts
 
     values, table = _of_bundle(options) if options.bundle else _live(options)
@@ -90,8 +86,9 @@ def _of_bundle(
     options: argparse.Namespace,
 ) -> tuple[Mapping[str, int], FlowTable | None]:
     from natscope.cli import boxes
+    from natscope.sources.bundle import load
 
-    box = boxes.read(options.bundle)
+    box = load(options.bundle)
     with boxes.flows(box, is_live=False) as source:
         return _values(box), None if source is None else source.table()
 

@@ -62,9 +62,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("nft", "bpf"),
         help="how to watch (default: bpf where this kernel and user can, else nft)",
     )
-    made.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
+    inputs.add_netns_option(made)
     made.add_argument(
         "--no-events", action="store_true", help="not the events of the flows"
     )

@@ -48,9 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"end after 30s, 10m … (default: {LENGTH})",
     )
     made.add_argument("--count", type=int, metavar="N", help="end after N packets")
-    made.add_argument(
-        "--netns", metavar="NAME|PID|PATH", help="another network namespace"
-    )
+    inputs.add_netns_option(made)
     made.add_argument("--utc", action="store_true", help="times in UTC, not local")
     shape = made.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="one JSON document")

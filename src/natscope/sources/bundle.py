@@ -24,7 +24,7 @@ from natscope.model.bundle import (
     Ruleset,
     Tool,
 )
-from natscope.sources import tools
+from natscope.sources import tools, whole
 from natscope.sources.netns import open_namespace
 
 _SYSCTLS = Path("/proc/sys")
@@ -127,17 +127,19 @@ def collect(netns: str | None = None) -> Bundle:
 
 
 def load(path: str | Path) -> Bundle:
-    """The bundle a file holds.
+    """The bundle a file holds; ``-`` is stdin.
 
     Raises:
-        NatscopeError: it holds none; the message says which member is wrong.
-        OSError: it cannot be read.
+        NatscopeError: it cannot be read, or holds none; the message says which member
+            is wrong.
     """
-    data = Path(path).read_bytes()
+    data = whole.read(path)
     try:
         return decode(data)
     except DecodeError as error:
-        raise NatscopeError(f"{path}: {error}") from error
+        raise NatscopeError(
+            f"{path}: {error}", hint="natscope bundle FILE writes bundles"
+        ) from error
 
 
 @dataclass

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from natscope.codec.recording import MAGIC as RECORDING
 from natscope.codec.text import listing
 from natscope.errors import NatscopeError, ParseError
 from natscope.model.evidence import Evidence
+from natscope.sources import whole
 from natscope.sources.base import Pieces, understood
 from natscope.table.flowtable import FlowTable
 
@@ -174,7 +174,7 @@ class Listing(Pieces):
     def _opened(self) -> Iterator[io.BufferedReader]:
         if isinstance(self._source, str | Path):
             if str(self._source) == "-":
-                yield cast("io.BufferedReader", _stdin())
+                yield cast("io.BufferedReader", whole.stdin())
                 return
             with Path(self._source).open("rb") as file:
                 yield file
@@ -185,12 +185,6 @@ class Listing(Pieces):
             yield buffered
         finally:
             buffered.detach()  # the file is the caller's, and stays open
-
-
-def _stdin() -> IO[bytes]:
-    if sys.stdin is None:  # closed before we began
-        raise NatscopeError("standard input is closed: nothing to read")
-    return sys.stdin.buffer
 
 
 def _name(source: str | Path | IO[bytes] | IO[str]) -> str:

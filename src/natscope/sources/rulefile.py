@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from natscope.errors import NatscopeError
+from natscope.sources import whole
 
 DEEPEST = 16
 """So many files deep nft follows includes (MAX_INCLUDE_DEPTH)."""
@@ -32,10 +33,7 @@ def read(path: Path) -> str:
 
 
 def _read(path: Path, deeper: int) -> str:
-    try:
-        text = path.read_bytes().decode(errors="surrogateescape")
-    except OSError as error:
-        raise NatscopeError(f"{path}: {error.strerror or error}") from error
+    text = whole.read(path).decode(errors="surrogateescape")
 
     def included(found: re.Match[str]) -> str:
         if deeper == 0:

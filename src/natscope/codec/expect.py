@@ -42,9 +42,7 @@ def decode_expectation(message: nlmsg.Bytes) -> Expectation:
     Raises:
         DecodeError: with the attribute path and the byte offset.
     """
-    if len(message) < nlmsg.ATTRIBUTES_AT:
-        reason = f"needs {nlmsg.ATTRIBUTES_AT} bytes, has {len(message)}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
+    nlmsg.see_header(message)
     reading = Reading(message)
     reading.walk(EXPECTATION, nlmsg.ATTRIBUTES_AT, len(message), ())
     values = reading.values
@@ -148,10 +146,8 @@ def decode_stats(message: bytes) -> CpuStats:
     """
     names = uapi.names(CtaStatsExp)
     counters = {}
+    nlmsg.see_header(message)
     at, end = nlmsg.ATTRIBUTES_AT, len(message)
-    if end < at:
-        reason = f"needs {at} bytes, has {end}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=end)
     for attribute in nla.walk(message, at, end, ("CTA_STATS_EXP",)):
         payload = message[attribute.start : attribute.end]
         if len(payload) != 4:

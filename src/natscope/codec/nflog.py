@@ -99,10 +99,8 @@ def decode(message: nlmsg.Bytes) -> LoggedPacket:
     Raises:
         DecodeError: with the attribute and the byte offset.
     """
+    nlmsg.see_header(message)
     at, end = nlmsg.ATTRIBUTES_AT, len(message)
-    if end < at:
-        reason = f"needs {at} bytes, has {end}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=end)
     family, _, group = struct.unpack_from(">BBH", message, nlmsg.HEADER.size)
     values: dict[str, Any] = {}
     unknown: list[tuple[int, bytes]] = []

@@ -100,10 +100,8 @@ def decode(message: nlmsg.Bytes) -> TraceMessage:
     Raises:
         DecodeError: with the attribute and the byte offset.
     """
+    nlmsg.see_header(message)
     at, end = nlmsg.ATTRIBUTES_AT, len(message)
-    if end < at:
-        reason = f"needs {at} bytes, has {end}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=end)
     told = _Told(message)
     for attribute in nla.walk(message, at, end, ("NFTA_TRACE",)):
         told.read(attribute)

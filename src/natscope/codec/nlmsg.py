@@ -86,6 +86,17 @@ def split(buffer: Bytes) -> Iterator[Message]:
         at += align(length)
 
 
+def see_header(message: Bytes) -> None:
+    """Make sure that a netfilter message has both its headers.
+
+    Raises:
+        DecodeError: it is cut off before its first attribute.
+    """
+    if len(message) < ATTRIBUTES_AT:
+        reason = f"needs {ATTRIBUTES_AT} bytes, has {len(message)}"
+        raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
+
+
 def build(kind: int, flags: int, seq: int, payload: bytes) -> bytes:
     """One message, padded, from port 0 (this process)."""
     length = HEADER.size + len(payload)

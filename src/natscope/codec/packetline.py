@@ -5,7 +5,7 @@ from __future__ import annotations
 from natscope import uapi
 from natscope.model.names import ICMP_TYPES
 from natscope.model.packet import Packet
-from natscope.model.tuples import Address
+from natscope.model.tuples import Address, FlowTuple
 
 TCP_FLAGS = {
     name: getattr(uapi.TcpFlag, name)
@@ -20,14 +20,18 @@ TELL_MTU = frozenset({(uapi.IPPROTO_ICMP, 3), (uapi.IPPROTO_ICMPV6, 2)})
 
 def text(packet: Packet) -> str:
     """``tcp 10.0.0.5:51000 > 93.184.216.34:443 SYN``: who to whom, and what it is."""
-    source = endpoint_text(packet.src, packet.sport)
-    target = endpoint_text(packet.dst, packet.dport)
-    words = [protocol_text(packet.proto), source, ">", target, *_details(packet)]
+    words = [protocol_text(packet.proto), ends_text(packet), *_details(packet)]
     if packet.fragment is not None:
         words.append(f"fragment at {packet.fragment.offset}")
     if packet.quoted is not None:
         words.append(f"about {text(packet.quoted)}")
     return " ".join(words)
+
+
+def ends_text(one: Packet | FlowTuple) -> str:
+    """``10.0.0.5:51000 > 93.184.216.34:443``."""
+    source = endpoint_text(one.src, one.sport)
+    return f"{source} > {endpoint_text(one.dst, one.dport)}"
 
 
 def protocol_text(number: int) -> str:

@@ -44,9 +44,7 @@ def decode_cells(message: nlmsg.Bytes) -> Cells:
     Raises:
         DecodeError: with the attribute path and the byte offset.
     """
-    if len(message) < nlmsg.ATTRIBUTES_AT:
-        reason = f"needs {nlmsg.ATTRIBUTES_AT} bytes, has {len(message)}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
+    nlmsg.see_header(message)
     reading = Reading(message)
     reading.walk(FLOW, nlmsg.ATTRIBUTES_AT, len(message), ())
     return reading.cells()

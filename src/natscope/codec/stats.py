@@ -49,9 +49,7 @@ def decode_global_stats(message: bytes) -> tuple[int | None, int | None]:
 
 
 def _attributes(message: bytes, name: str) -> list[nla.Attribute]:
-    if len(message) < nlmsg.ATTRIBUTES_AT:
-        reason = f"needs {nlmsg.ATTRIBUTES_AT} bytes, has {len(message)}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
+    nlmsg.see_header(message)
     return list(nla.walk(message, nlmsg.ATTRIBUTES_AT, len(message), (name,)))
 
 

@@ -265,9 +265,7 @@ def decode_flows(buffer: nlmsg.Bytes) -> FlowTable:
 def _layout(message: bytes) -> _Layout:
     """Walk one message by the schema, noting places instead of values."""
     reading = _Places(message)
-    if len(message) < nlmsg.ATTRIBUTES_AT:
-        reason = f"needs {nlmsg.ATTRIBUTES_AT} bytes, has {len(message)}"
-        raise DecodeError(reason, path=("nfgenmsg",), offset=len(message))
+    nlmsg.see_header(message)
     reading.walk(FLOW, nlmsg.ATTRIBUTES_AT, len(message), ())
     kinds = {column: kind for column, (kind, _, _) in reading.fields.items()}
     words = np.array(reading.headers, np.intp)

@@ -13,9 +13,9 @@ from typing import Any
 from natscope.codec.encode import cells_of
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.flow import Flow
-from natscope.model.tuples import FlowTuple
 from natscope.render.conntrack.line import line
 from natscope.render.conntrack.style import Style as LineStyle
+from natscope.render.tuples import tuple_object
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.rules import BY_ID, RULES, Diagnosis
 
@@ -199,19 +199,8 @@ def _flow(flow: Flow) -> dict[str, Any]:
     return {
         "line": _line(flow),
         "id": flow.id,
-        "orig": _tuple(flow.orig),
-        "reply": _tuple(flow.reply),
-    }
-
-
-def _tuple(one: FlowTuple) -> dict[str, Any]:
-    return {
-        "src": str(one.src),
-        "dst": str(one.dst),
-        "proto": one.proto,
-        "sport": one.sport,
-        "dport": one.dport,
-        "icmp_id": one.icmp_id,
+        "orig": tuple_object(flow.orig),
+        "reply": tuple_object(flow.reply),
     }
 
 

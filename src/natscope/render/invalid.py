@@ -8,7 +8,6 @@ from typing import Any
 from natscope import uapi
 from natscope.codec import packetline
 from natscope.model.flow import Flow
-from natscope.model.tuples import FlowTuple
 from natscope.views.invalid import Invalid, by_peer, by_reason
 
 SCHEMA = "natscope.invalid/1"
@@ -74,8 +73,8 @@ def _entry(entry: Flow) -> dict[str, Any]:
     state = entry.tcp_state
     return {
         "id": entry.id,
-        "orig": _ends(entry.orig),
-        "reply": _ends(entry.reply),
+        "orig": packetline.ends_text(entry.orig),
+        "reply": packetline.ends_text(entry.reply),
         "tcp_state": None if state is None else _state(state),
         "timeout": entry.timeout,
     }
@@ -85,13 +84,10 @@ def _entry_line(entry: Flow) -> str:
     state = "" if entry.tcp_state is None else f" {_state(entry.tcp_state)}"
     left = "" if entry.timeout is None else f", {entry.timeout} s left"
     name = packetline.protocol_text(entry.proto)
-    ends = f"{_ends(entry.orig)}, reply {_ends(entry.reply)}"
+    ends = (
+        f"{packetline.ends_text(entry.orig)}, reply {packetline.ends_text(entry.reply)}"
+    )
     return f"{name}{state} {ends}{left}"
-
-
-def _ends(one: FlowTuple) -> str:
-    source = packetline.endpoint_text(one.src, one.sport)
-    return f"{source} > {packetline.endpoint_text(one.dst, one.dport)}"
 
 
 def _state(number: int) -> str:

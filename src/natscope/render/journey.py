@@ -22,11 +22,11 @@ from natscope.model.journey import (
     Verdict,
     Visit,
 )
+from natscope.render.tuples import tuple_object
 
 if TYPE_CHECKING:
     from natscope.model.flow import Flow
     from natscope.model.packet import Packet
-    from natscope.model.tuples import FlowTuple
 
 SCHEMA = "natscope.journey/1"
 _STAGE = 11
@@ -145,8 +145,8 @@ def _result(journey: Journey, colour: bool) -> Iterator[str]:
             yield f"  answered with {packetline.text(departure.packet)}{out}"
     if journey.entry is not None and ways:
         entry = journey.entry
-        yield f"  entry    {_tuple(entry, 'orig')}"
-        yield f"  expects  {_tuple(entry, 'reply')}"
+        yield f"  entry    {packetline.ends_text(entry.orig)}"
+        yield f"  expects  {packetline.ends_text(entry.reply)}"
     for note in journey.notes:
         yield _painted(f"  note: {note}", _DIM, colour)
 
@@ -157,12 +157,6 @@ def _how(journey: Journey, ways: list[Departure]) -> str:
     if ways:
         return f" out {ways[0].interface} as {packetline.text(ways[0].packet)}"
     return f": {printable(journey.why)}" if journey.why else ""
-
-
-def _tuple(entry: Flow, side: str) -> str:
-    one = entry.orig if side == "orig" else entry.reply
-    source = packetline.endpoint_text(one.src, one.sport)
-    return f"{source} > {packetline.endpoint_text(one.dst, one.dport)}"
 
 
 def _painted(words: str, code: str, colour: bool) -> str:
@@ -209,25 +203,14 @@ def _entry_object(entry: Flow) -> dict[str, Any]:
     state = entry.tcp_state
     return {
         "id": entry.id,
-        "orig": _tuple_object(entry.orig),
-        "reply": _tuple_object(entry.reply),
+        "orig": tuple_object(entry.orig),
+        "reply": tuple_object(entry.reply),
         "status": entry.status,
         "timeout": entry.timeout,
-        "tcp_state": None if state is None else uapi.TCP_STATES[state],
+        "tcp_state": None if state is None else uapi.state_name(uapi.TCP_STATES, state),
         "mark": entry.mark,
         "zone": entry.zone,
         "helper": entry.helper,
-    }
-
-
-def _tuple_object(one: FlowTuple) -> dict[str, Any]:
-    return {
-        "src": str(one.src),
-        "dst": str(one.dst),
-        "proto": one.proto,
-        "sport": one.sport,
-        "dport": one.dport,
-        "icmp_id": one.icmp_id,
     }
 
 

@@ -338,7 +338,7 @@ def _entry_said(entry: Flow, before: Flow | None) -> str:
     made = "makes an entry" if before is None else "its entry"
     state = ""
     if entry.tcp_state is not None:
-        state = f", {uapi.TCP_STATES[entry.tcp_state]}"
+        state = f", {uapi.state_name(uapi.TCP_STATES, entry.tcp_state)}"
     left = "" if entry.timeout is None else f", {entry.timeout} s"
     return f"{made}{state}{left}"
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+from natscope.codec import flowcolumns
+from natscope.codec.text.listing import parse_listing
 from natscope.model.bundle import (
     Bundle,
+    FlowColumns,
     Link,
     LinkAddress,
     Neighbour,
@@ -14,6 +17,14 @@ from natscope.model.bundle import (
     RoutingRule,
     Ruleset,
 )
+from natscope.table.flowtable import FlowTable
+
+
+def flows_of(listing: str) -> FlowColumns:
+    """The flows conntrack -L told of, as a bundle has them."""
+    tables = list(parse_listing(listing.splitlines()))
+    return flowcolumns.pack(FlowTable.concat(tables))
+
 
 LINKS = (
     Link(
@@ -100,7 +111,10 @@ BUNDLE = Bundle(
     ),
     sysctls={"net/ipv4/ip_forward": "1", "net/ipv4/ip_local_port_range": "1024\t9999"},
     rulesets=(Ruleset("nft", NFT), Ruleset("iptables-nft", IPTABLES)),
-    flows=('{"natscope":"save","version":1}', '{"orig_src":"10.0.0.7"}'),
+    flows=flows_of(
+        "udp 17 29 src=10.0.0.7 dst=198.51.100.9 sport=5000 dport=53 "
+        "src=198.51.100.9 dst=203.0.113.5 sport=53 dport=5000 mark=0 use=1"
+    ),
     counters={"net/snmp": "Ip: Forwarding\nIp: 1"},
     missing=("neighbours: not asked",),
 )

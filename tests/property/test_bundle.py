@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bundles import BUNDLE
+from natscope.codec import flowcolumns
 from natscope.codec.bundle import decode, encode
 from natscope.codec.iproute import commands, inet6_commands
 from natscope.errors import DecodeError
+from natscope.model.bundle import Bundle
+from natscope.model.flow import Flow
+from natscope.table.flowtable import FlowTable
 from natscope.views.redaction import redacted
 from natscope.views.standins import StandIns
+from property.crowd import crowds
+from strategies import flows
 
 WHOLE = encode(BUNDLE)
 STAND_INS = StandIns(b"key", [ip_network("203.0.112.0/20")])
@@ -37,7 +44,12 @@ def _used(data: bytes) -> None:
         assert str(error)
         return
     assert decode(encode(bundle)) == bundle
-    lines = commands(redacted(bundle, b"key")) + inet6_commands(bundle)
+    try:
+        hidden = redacted(bundle, b"key")
+    except DecodeError as error:
+        assert error.path[0] == "flows"  # they are read when they are asked for
+        return
+    lines = commands(hidden) + inet6_commands(bundle)
     assert [line for line in lines if "\n" in line] == []
 
 
@@ -63,6 +75,25 @@ def test_any_change_of_a_member_gives_a_bundle_or_an_error(data: st.DataObject) 
             break
         place = inner
     _used(json.dumps(document).encode())
+
+
+@given(rows=crowds | st.lists(flows(), max_size=6))
+def test_flows_are_unpacked_as_they_were_packed(rows: list[Flow]) -> None:
+    known = [replace(flow, extra=None) for flow in rows]
+    table = FlowTable.from_flows(rows)
+    assert list(flowcolumns.unpack(flowcolumns.pack(table))) == known
+
+
+@given(rows=st.lists(flows(), max_size=6))
+def test_flows_between_stand_ins_are_those_of_their_records(rows: list[Flow]) -> None:
+    bundle = Bundle(1, flows=flowcolumns.pack(FlowTable.from_flows(rows)))
+    hidden = redacted(bundle, b"key").flows
+    assert hidden is not None
+    stand_ins = StandIns(b"key")
+    for flow, told in zip(flowcolumns.unpack(hidden), rows, strict=True):
+        assert flow.orig.src == stand_ins.address(told.orig.src)
+        assert flow.reply.dst == stand_ins.address(told.reply.dst)
+        assert (flow.orig.sport, flow.id) == (told.orig.sport, told.id)
 
 
 @given(one=V4, other=V4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -159,9 +158,9 @@ def flows(
         netns: of which namespace.
     """
     if bundle.flows is not None:
-        from natscope.sources.files import Listing
+        from natscope.sources.bundleflows import BundleFlows
 
-        yield Listing(io.StringIO("\n".join(bundle.flows)))
+        yield BundleFlows(bundle)
     elif is_live:
         from natscope.sources.kernel import Kernel
 

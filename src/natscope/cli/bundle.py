@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   natscope bundle gw1.json.gz               all that decides about packets
-  natscope bundle gw1.json --flows          and the flows of this moment
+  natscope bundle gw1.json.gz --flows       and the flows: natscope list gw1.json.gz
   natscope bundle gw1.json.gz --doctor      all that natscope doctor looks at
   natscope bundle ticket.json --redact      public addresses replaced
   natscope bundle --show gw1.json.gz        what a bundle holds
@@ -135,11 +135,9 @@ def _with_flows(bundle: Bundle, netns: str | None) -> Bundle:
 
 
 def _holding(bundle: Bundle, table: FlowTable) -> Bundle:
-    from natscope.render import saved
+    from natscope.codec import flowcolumns
 
-    text = saved.header(time_ns=bundle.made_ns, flows=len(table)) + saved.flows(table)
-    lines = (text + saved.end(flows=len(table))).decode().splitlines()
-    return replace(bundle, flows=tuple(lines))
+    return replace(bundle, flows=flowcolumns.pack(table))
 
 
 def _write(file: str, bundle: Bundle) -> None:
@@ -165,5 +163,5 @@ def _told(bundle: Bundle) -> str:
         "rulesets": len(bundle.rulesets),
     }
     if bundle.flows is not None:
-        parts["flows"] = max(0, len(bundle.flows) - 2)  # a header and an end
+        parts["flows"] = bundle.flows.count
     return "collected " + ", ".join(f"{n} {what}" for what, n in parts.items())

@@ -33,7 +33,7 @@ examples:
   natscope doctor --fail-on high --json  for cron and build servers
   natscope bundle --doctor box.json.gz   a box in a file …
   natscope doctor --bundle box.json.gz   … judged elsewhere
-  natscope doctor --bundle box.json --flows box.rec    … a million flows, faster
+  natscope doctor --bundle box.json --flows box.rec    … by the flows of a recording
   natscope doctor --watch                what is raised, and what is no more
   natscope doctor --fix                  show each remedy, ask, and run it
 What counts since boot raises no alarm: what rose between two readings does.
@@ -254,19 +254,15 @@ def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
 
 def _flows(bundle: Bundle, file: str | None) -> FlowTable | None:
     """The flows of a bundle: those it holds, or those of a file."""
-    import io
-
-    from natscope.sources.files import Listing
-
     if file is not None:
-        from natscope.sources.recording import Recording
-        from natscope.sources.recordingfiles import is_recording
+        from natscope.sources import saved
 
-        source = Recording(file) if is_recording(file) else Listing(file)
-        return source.table()
+        return saved.opened(file).table()
     if bundle.flows is None:
         return None
-    return Listing(io.StringIO("\n".join(bundle.flows))).table()
+    from natscope.sources.bundleflows import BundleFlows
+
+    return BundleFlows(bundle).table()
 
 
 def _list() -> int:

@@ -34,8 +34,9 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="[FILE] FILTER",
-        help="a saved listing or a recording to read instead of the kernel (- is "
-        "stdin), then a filter such as: tcp and dst port 443 (natscope help filter)",
+        help="a saved listing, a recording or a bundle to read instead of the kernel "
+        "(- is a listing on stdin), then a filter such as: tcp and dst port 443 "
+        "(natscope help filter)",
     )
     group = parser.add_argument_group("where to read")
     add_netns_option(group)
@@ -212,19 +213,15 @@ def opened(options: argparse.Namespace, file: str | None) -> Iterator[Source]:
 
 
 def _saved(file: str, options: argparse.Namespace) -> Source:
-    from natscope.sources.recording import Recording
+    from natscope.sources import saved
     from natscope.sources.recordingfiles import is_recording
 
     at_ns = None
     if options.at is not None:
+        if not is_recording(file):
+            raise UsageError(f"--at needs a recording, and {file} is none")
         at_ns = moments.moment_ns(options.at, time.time_ns())
-    if is_recording(file):
-        return Recording(file, at_ns=at_ns)
-    if at_ns is not None:
-        raise UsageError(f"--at needs a recording, and {file} is none")
-    from natscope.sources import read
-
-    return read(file, strict=options.strict)
+    return saved.opened(file, strict=options.strict, at_ns=at_ns)
 
 
 def report(source: Source) -> int:

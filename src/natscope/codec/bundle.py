@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Iterator
 
 from natscope.codec.document import from_json, to_json, wrong
-from natscope.errors import DocumentError
+from natscope.errors import DocumentError, ParseError
 from natscope.model.bundle import Bundle
 
 FORMAT = "natscope.bundle"
-VERSION = 1
+VERSION = 2
+"""1 had flows as lines of text; the rest is the same."""
 LONGEST = 1 << 28
 """Bytes of a document: what a compressed one may grow to."""
 
@@ -60,6 +61,8 @@ def decode(data: bytes) -> Bundle:
     if not isinstance(document, dict):
         raise wrong("an object", document, ())
     _check_version(document.get("format"))
+    if isinstance(document.get("flows"), list):
+        document["flows"] = _of_lines(document["flows"])
     bundle = from_json(Bundle, document)
     _check_families(bundle)
     _check_rulesets(bundle)
@@ -70,11 +73,29 @@ def _check_version(told: object) -> None:
     found = _NAMED.fullmatch(told) if isinstance(told, str) else None
     if found is None:
         raise wrong(f'"{FORMAT}/{VERSION}"', told, ("format",))
-    if int(found[1]) != VERSION:
+    if not 1 <= int(found[1]) <= VERSION:
         raise DocumentError(
-            f"is {found[0]}; this natscope reads {FORMAT}/{VERSION}: use a newer one",
+            f"is {found[0]}; this natscope reads up to {FORMAT}/{VERSION}: "
+            "use a newer one",
             path=("format",),
         )
+
+
+def _of_lines(lines: list[object]) -> object:
+    """Flows as natscope save or conntrack -L prints them, as version 1 had them."""
+    from natscope.codec import flowcolumns
+    from natscope.codec.text.listing import parse_listing
+    from natscope.table.flowtable import FlowTable
+
+    for at, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise wrong("a line of text", line, ("flows", str(at)))
+    try:
+        tables = list(parse_listing(map(str, lines)))
+    except ParseError as error:
+        path = ("flows", str(error.line - 1))
+        raise DocumentError(error.reason, path=path) from None
+    return to_json(flowcolumns.pack(FlowTable.concat(tables)))
 
 
 def _check_families(bundle: Bundle) -> None:

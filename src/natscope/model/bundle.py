@@ -8,11 +8,19 @@ need not be the same elsewhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_interface,
+)
 from typing import Annotated, Literal
 
+from natscope.model.evidence import Evidence, Interface
 from natscope.model.measured import Measured
 from natscope.uapi import rtnetlink
 
@@ -36,6 +44,8 @@ Tool = Literal[
 ]
 
 _FAMILIES: dict[int, Family] = {4: "inet", 6: "inet6"}
+_OF_CONNTRACK = "net/netfilter/nf_conntrack_"
+_SECONDS = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +196,27 @@ class Ruleset:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowColumn:
+    """One column of many flows, packed (codec.flowcolumns)."""
+
+    name: Word
+    """As ``docs/reference/columns`` has it."""
+    data: str
+    width: int | None = None
+    """Bytes of a row; of columns of text alone."""
+    rows: str | None = None
+    """Which rows have it, packed; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowColumns:
+    """Many flows, a column after the other."""
+
+    count: int
+    columns: tuple[FlowColumn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A box at one moment.
 
@@ -210,8 +241,8 @@ class Bundle:
     """By path under /proc/sys: ``net/ipv4/ip_forward``."""
     rulesets: tuple[Ruleset, ...] = ()
     """In the order they must be loaded."""
-    flows: tuple[str, ...] | None = None
-    """The lines ``natscope save`` writes; None: not asked for."""
+    flows: FlowColumns | None = None
+    """The flows of that moment; None: not asked for, or they could not be read."""
     counters: Mapping[str, str] = field(default_factory=dict)
     """Files under /proc as they were: ``net/snmp``, ``net/stat/nf_conntrack``."""
     measured: Measured | None = None
@@ -220,3 +251,23 @@ class Bundle:
     """Public addresses and MAC addresses are stand-ins (views.redaction)."""
     missing: tuple[str, ...] = ()
     """What could not be read, and why, in words."""
+
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """The box's own addresses, each with its on-link prefix."""
+        return tuple(
+            ip_interface(f"{one.local}/{one.prefix}")
+            for link in self.links
+            for one in link.addresses
+        )
+
+    @property
+    def evidence(self) -> Evidence:
+        """What questions about the flows need to know of the box."""
+        timeouts = {
+            path.removeprefix(_OF_CONNTRACK): int(told)
+            for path, told in self.sysctls.items()
+            if path.startswith(_OF_CONNTRACK) and "timeout" in path
+            if _SECONDS.fullmatch(told)
+        }
+        return Evidence(self.made_ns, timeouts, self.addresses)

@@ -43,7 +43,7 @@ def summary_json(bundle: Bundle) -> bytes:
             if path in bundle.sysctls
         },
         "rules": _rules(bundle),
-        "flows": None if bundle.flows is None else len(bundle.flows),
+        "flows": None if bundle.flows is None else bundle.flows.count,
         "missing": list(bundle.missing),
     }
     return json.dumps(told, ensure_ascii=False).encode() + b"\n"
@@ -74,7 +74,7 @@ def _parts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     rules = [f"{count} of {tool}" for tool, count in _rules(bundle).items()]
     yield "rules", ", ".join(rules) or "none"
     if bundle.flows is not None:
-        yield "flows", f"{len(bundle.flows)} lines"
+        yield "flows", str(bundle.flows.count)
     for one in bundle.missing:
         yield "missing", one
 

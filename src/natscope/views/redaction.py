@@ -21,9 +21,17 @@ from ipaddress import (
 )
 from typing import TypeVar
 
-from natscope.model.bundle import Bundle, Link, Neighbour, Network
+import numpy as np
+from numpy.typing import NDArray
+
+from natscope.codec import flowcolumns
+from natscope.model.bundle import Bundle, FlowColumns, Link, Neighbour, Network
 from natscope.model.measured import Measured
 from natscope.model.tuples import Address
+from natscope.table.columns import ADDRESS, BY_NAME
+from natscope.table.flowtable import FlowTable
+from natscope.table.grouping import group_rows
+from natscope.table.records import address_at
 from natscope.views.standins import StandIns
 
 Kind = TypeVar("Kind")
@@ -54,7 +62,6 @@ def redacted(bundle: Bundle, key: bytes) -> Bundle:
     """
     texts = [ruleset.text for ruleset in bundle.rulesets]
     hidden = _Hidden(StandIns(key, [*_own_networks(bundle), *_ranges(texts)]))
-    flows = bundle.flows
     return replace(
         bundle,
         hostname=None if bundle.hostname is None else _HOST,
@@ -66,7 +73,7 @@ def redacted(bundle: Bundle, key: bytes) -> Bundle:
             replace(ruleset, text=hidden.text(ruleset.text))
             for ruleset in bundle.rulesets
         ),
-        flows=None if flows is None else tuple(map(hidden.text, flows)),
+        flows=hidden.flows(bundle.flows),
         missing=tuple(map(hidden.text, bundle.missing)),
         measured=hidden.measured(bundle.measured),
         is_redacted=True,
@@ -132,6 +139,34 @@ class _Hidden:
         if isinstance(value, Link | Neighbour) and value.mac is not None:
             new["mac"] = self._stand_ins.mac(value.mac)
         return replace(value, **new)
+
+    def flows(self, flows: FlowColumns | None) -> FlowColumns | None:
+        """Flows between stand-ins.
+
+        Raises:
+            DocumentError: they are not what the format says.
+        """
+        if flows is None:
+            return None
+        table = flowcolumns.unpack(flows)
+        data = {
+            name: self._addresses(table, name)
+            if BY_NAME[name].unit == ADDRESS
+            else table[name]
+            for name in table.columns
+        }
+        return flowcolumns.pack(FlowTable(data, table.present))
+
+    def _addresses(self, table: FlowTable, name: str) -> NDArray[np.uint64]:
+        """A column of addresses; the stand-in of each is asked for once."""
+        words, family = table[name], table["family"]
+        first, of_row = group_rows([*words.T, family], len(table))
+        new = np.zeros((len(first), 2), np.uint64)
+        pairs = zip(family[first].tolist(), words[first].tolist(), strict=True)
+        for at, (version, pair) in enumerate(pairs):
+            hidden = int(self._stand_ins.address(address_at(version, *pair)))
+            new[at] = divmod(hidden, 1 << 64)
+        return new[of_row]
 
     def measured(self, measured: Measured | None) -> Measured | None:
         """Readings without what names anybody: counters name nobody."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bundles import flows_of
 from natscope.cli import capacity, ports, timeouts
 from natscope.cli.diagnostics import UsageError
 from natscope.codec import bundle
@@ -133,7 +134,7 @@ def test_a_bundle_with_flows_has_all_that_is_needed(
 ) -> None:
     file = Path(box)
     made = bundle.decode(file.read_bytes())
-    file.write_bytes(bundle.encode(replace(made, flows=tuple(TEN.splitlines()))))
+    file.write_bytes(bundle.encode(replace(made, flows=flows_of(TEN))))
     assert ports.run(["--bundle", box]) == 0
     assert "critical: tcp from 203.0.113.7 to 198.51.100.9:443" in told(capfd)[0]
     assert timeouts.run(["--bundle", box, "--csv", "--no-headers"]) == 0

@@ -20,7 +20,7 @@ ip rules    3
 neighbours  1
 settings    2, IPv4 forwarding on
 rules       3 of nft, 1 of iptables-nft
-flows       2 lines
+flows       1
 missing     neighbours: not asked
 """
 

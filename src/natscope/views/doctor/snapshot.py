@@ -10,14 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_interface
 from typing import TypeVar
 
 from natscope.codec.text.counters import counters
 from natscope.codec.text.natrules import NatRule, nat_rules, place, rulesets
 from natscope.codec.text.ruleset import Ruleset
 from natscope.model.bundle import Bundle, Link, Route
-from natscope.model.evidence import Evidence, Interface
+from natscope.model.evidence import Evidence
 from natscope.model.journey import Rule
 from natscope.model.measured import Listener, Measured, Namespace, Program, Totals
 from natscope.table.attribution import Attribution
@@ -28,7 +27,6 @@ from natscope.views.doctor.destinations import Rows, destinations
 Part = TypeVar("Part")
 _OF_RULES = re.compile(r"nftables|table |/proc/net/ip6?_tables")
 """How a ruleset that was not read is named in ``missing``."""
-_PREFIX = "net/netfilter/nf_conntrack_"
 
 
 class NotRead(Exception):
@@ -193,7 +191,7 @@ class Snapshot:
     @cached_property
     def evidence(self) -> Evidence:
         """What questions about the flows need: moment, timeouts, addresses."""
-        return evidence(self.bundle)
+        return self.bundle.evidence
 
     @cached_property
     def ruleset(self) -> Ruleset:
@@ -221,25 +219,6 @@ class Snapshot:
     def translations(self) -> Translations:
         """Kind and cast of every flow."""
         return translations(self.flows, self.evidence)
-
-
-def evidence(bundle: Bundle) -> Evidence:
-    """What a bundle tells of its box for questions about its flows."""
-    timeouts = {
-        path.removeprefix(_PREFIX): int(told)
-        for path, told in bundle.sysctls.items()
-        if path.startswith(_PREFIX) and "timeout" in path and _NUMBER.fullmatch(told)
-    }
-    return Evidence(bundle.made_ns, timeouts, addresses(bundle))
-
-
-def addresses(bundle: Bundle) -> tuple[Interface, ...]:
-    """The box's own addresses, each with its on-link prefix."""
-    return tuple(
-        ip_interface(f"{one.local}/{one.prefix}")
-        for link in bundle.links
-        for one in link.addresses
-    )
 
 
 def _read(told: Part | None, part: str) -> Part:

@@ -127,12 +127,7 @@ def _add_events(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--count", type=int, metavar="N", help="end after N records or lines, or more"
     )
-    inputs.add_event_options(group)
-    group.add_argument(
-        "--no-repair",
-        action="store_true",
-        help="no dump at the beginning or after a loss: events alone",
-    )
+    inputs.add_event_options(group, repairs=True)
 
 
 def run(argv: list[str]) -> int:

@@ -87,8 +87,13 @@ def see_one_box(options: argparse.Namespace) -> None:
         raise UsageError("choose one of --bundle and --netns")
 
 
-def add_event_options(group: argparse._ArgumentGroup) -> None:
-    """Add what says where events come from, and how hard to hold on to them."""
+def add_event_options(group: argparse._ArgumentGroup, *, repairs: bool = False) -> None:
+    """Add what says where events come from, and how hard to hold on to them.
+
+    Args:
+        group: of the parser.
+        repairs: the command may do without what makes a loss good.
+    """
     add_netns_option(group)
     group.add_argument(
         "--reliable",
@@ -105,6 +110,12 @@ def add_event_options(group: argparse._ArgumentGroup) -> None:
         metavar="SIZE",
         help="a receive buffer of this size (default: grows with need)",
     )
+    if repairs:
+        group.add_argument(
+            "--no-repair",
+            action="store_true",
+            help="no dump at the beginning or after a loss: events alone",
+        )
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

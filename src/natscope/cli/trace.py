@@ -8,8 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, moments, stopping
-from natscope.cli.diagnostics import UsageError
+from natscope.cli import diagnostics, inputs, packetfeed, stopping
 
 if TYPE_CHECKING:
     from natscope.filter import Filter
@@ -30,56 +29,30 @@ iptables-nft are shown as iptables writes them.
 exit code 1: no packet passed; 4: some steps were lost.
 """
 COUNT = 10
-LENGTH = "30s"
 WAIT_S = 0.02
 """So often a quiet trace is left to look at signals and the clock."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``natscope trace``."""
-    made = inputs.command_parser(
-        "trace", "What the box does with packets, as it happens.", EPILOG
-    )
-    made.add_argument(
-        "words", nargs="*", metavar="FILTER", help="of which flows; default: of all"
-    )
-    made.add_argument(
-        "--count",
-        type=int,
-        default=COUNT,
-        metavar="N",
-        help=f"end after N packets (default: {COUNT})",
-    )
-    made.add_argument(
-        "--for",
-        dest="length",
-        default=LENGTH,
-        metavar="TIME",
-        help=f"end after 30s, 10m … (default: {LENGTH})",
+    made = packetfeed.parser(
+        "trace", "What the box does with packets, as it happens.", EPILOG, count=COUNT
     )
     made.add_argument(
         "--method",
         choices=("nft", "bpf"),
         help="how to watch (default: bpf where this kernel and user can, else nft)",
     )
-    inputs.add_netns_option(made)
     made.add_argument(
         "--no-events", action="store_true", help="not the events of the flows"
     )
-    made.add_argument("--utc", action="store_true", help="times in UTC, not local")
-    shape = made.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="one JSON document")
-    shape.add_argument("--ndjson", action="store_true", help="a JSON object a line")
-    made.add_argument("-q", "--quiet", action="store_true", help="no narration")
     return made
 
 
 def run(argv: list[str]) -> int:
     """Show packets until there are enough."""
     options = inputs.parse(parser(), argv)
-    if options.count < 1:
-        raise UsageError("--count takes a number from 1 up")
-    length = moments.seconds(options.length, "--for")
+    length = packetfeed.length_s(options)
     wanted = inputs.filter_of(options.words)
     with ExitStack() as stack:
         # the table must go: every end is an end in order

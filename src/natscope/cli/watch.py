@@ -76,24 +76,14 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="play a recording in its own time, X times as fast (default: at once)",
     )
-    inputs.add_event_options(group)
-    group.add_argument(
-        "--no-repair",
-        action="store_true",
-        help="no dump at the beginning or after a loss: events alone",
-    )
+    inputs.add_event_options(group, repairs=True)
 
 
 def run(argv: list[str]) -> int:
     """Show events until told to stop."""
     options = inputs.parse(parser(), argv)
     kinds = _kinds(options.events)
-    if options.lifecycle and not any(kind.name == "DESTROY" for kind in kinds):
-        raise UsageError("--lifecycle shows flows that end: --events destroy")
-    if options.count is not None and options.count < 1:
-        raise UsageError("--count takes a number from 1 up")
-    if options.speed is not None and not 0 < options.speed < math.inf:
-        raise UsageError("--speed takes a number larger than 0")
+    _check(options, kinds)
     length = options.length and moments.seconds(options.length, "--for")
     file, words = inputs.split_words(options)
     wanted = inputs.filter_of(words)
@@ -108,23 +98,37 @@ def run(argv: list[str]) -> int:
             else eventfeed.kernel(options, wanted, kinds)
         )
         screen = stack.enter_context(EventScreen(options, kinds, feed, stop))
-        until = time.monotonic() + (length or math.inf)
-        batch = None
-        while not (screen.full or feed.ended or (stop and batch is None)):
-            # what came before Ctrl-C is shown, unless more comes all the time
-            until = min(until, stop.at + DRAIN_S)
-            left = until - time.monotonic()
-            if left <= 0:
-                break
-            batch = feed.read(0 if stop else min(WAIT_S, left))
-            screen.show(batch)
-        if feed.is_behind and not screen.full:
-            _show_what_was_lost(feed, screen)
+        _show(feed, screen, stop, time.monotonic() + (length or math.inf))
         screen.end()
     nothing = screen.shown == 0 and not stop
     if feed.problem_count:
         return ExitCode.PARTLY
     return ExitCode.NOTHING if nothing else ExitCode.DONE
+
+
+def _check(options: argparse.Namespace, kinds: frozenset[EventKind]) -> None:
+    """Refuse what makes no sense."""
+    if options.lifecycle and not any(kind.name == "DESTROY" for kind in kinds):
+        raise UsageError("--lifecycle shows flows that end: --events destroy")
+    if options.count is not None and options.count < 1:
+        raise UsageError("--count takes a number from 1 up")
+    if options.speed is not None and not 0 < options.speed < math.inf:
+        raise UsageError("--speed takes a number larger than 0")
+
+
+def _show(feed: Feed, screen: EventScreen, stop: stopping.Stop, until: float) -> None:
+    """Show what comes, until then or until told to stop."""
+    batch = None
+    while not (screen.full or feed.ended or (stop and batch is None)):
+        # what came before Ctrl-C is shown, unless more comes all the time
+        until = min(until, stop.at + DRAIN_S)
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        batch = feed.read(0 if stop else min(WAIT_S, left))
+        screen.show(batch)
+    if feed.is_behind and not screen.full:
+        _show_what_was_lost(feed, screen)
 
 
 def _show_what_was_lost(feed: Feed, screen: EventScreen) -> None:

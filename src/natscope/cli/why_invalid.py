@@ -9,8 +9,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from natscope.cli import diagnostics, inputs, moments, output, stopping
-from natscope.cli.diagnostics import ExitCode, UsageError
+from natscope.cli import diagnostics, inputs, output, packetfeed, stopping
+from natscope.cli.diagnostics import ExitCode
 
 if TYPE_CHECKING:
     from natscope.trace.invalids import Complaints
@@ -27,42 +27,21 @@ net.netfilter.nf_conntrack_log_invalid and net.netfilter.nf_log.2 and .10, and p
 them back.  Rules that drop ct state invalid drop as before.
 exit code 1: no packet was complained of; 4: some found no room in the log.
 """
-LENGTH = "30s"
 WAIT_S = 0.2
 """So often a quiet log is left to look at signals and the clock."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``natscope why-invalid``."""
-    made = inputs.command_parser(
-        "why-invalid", "Why conntrack calls packets INVALID.", EPILOG
+    return packetfeed.parser(
+        "why-invalid", "Why conntrack calls packets INVALID.", EPILOG, count=None
     )
-    made.add_argument(
-        "words", nargs="*", metavar="FILTER", help="of which flows; default: of all"
-    )
-    made.add_argument(
-        "--for",
-        dest="length",
-        default=LENGTH,
-        metavar="TIME",
-        help=f"end after 30s, 10m … (default: {LENGTH})",
-    )
-    made.add_argument("--count", type=int, metavar="N", help="end after N packets")
-    inputs.add_netns_option(made)
-    made.add_argument("--utc", action="store_true", help="times in UTC, not local")
-    shape = made.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="one JSON document")
-    shape.add_argument("--ndjson", action="store_true", help="one JSON object a packet")
-    made.add_argument("-q", "--quiet", action="store_true", help="no narration")
-    return made
 
 
 def run(argv: list[str]) -> int:
     """Show what conntrack complains of, until told to stop."""
     options = inputs.parse(parser(), argv)
-    if options.count is not None and options.count < 1:
-        raise UsageError("--count takes a number from 1 up")
-    length = moments.seconds(options.length, "--for")
+    length = packetfeed.length_s(options)
     wanted = inputs.filter_of(options.words)
     with ExitStack() as stack:
         # the settings must be put back: every end is an end in order

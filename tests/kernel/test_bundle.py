@@ -358,6 +358,11 @@ def test_the_flows_of_a_bundle_are_listed_like_those_of_its_box(
     assert here == there
     assert there["kind"] == "s"
     assert "10.0.0.7:5000" in natscope("who", "-r", file, "203.0.113.2:5000")[0]
+    with Path(file).open("rb") as piped:
+        counted = subprocess.run(
+            [*NATSCOPE, "count", "-", *words[:-1]], stdin=piped, capture_output=True
+        )
+    assert counted.stdout == b"1\n"
 
 
 def test_a_redacted_bundle_builds_the_same_box(

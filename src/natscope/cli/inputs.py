@@ -35,7 +35,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="[FILE] FILTER",
         help="a saved listing, a recording or a bundle to read instead of the kernel "
-        "(- is a listing on stdin), then a filter such as: tcp and dst port 443 "
+        "(- is stdin), then a filter such as: tcp and dst port 443 "
         "(natscope help filter)",
     )
     group = parser.add_argument_group("where to read")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from natscope.codec import flowcolumns
 from natscope.codec.bundle import FORMAT
 from natscope.errors import DecodeError, NatscopeError
 from natscope.model.bundle import Bundle
 from natscope.model.evidence import Evidence
+from natscope.sources import whole
 from natscope.sources.base import Pieces, understood
 
 if TYPE_CHECKING:
@@ -26,16 +27,25 @@ _GZIP = b"\x1f\x8b"
 
 
 def is_bundle(path: str | Path) -> bool:
-    """Whether a file begins as a bundle does; false if it cannot be read."""
+    """Whether a file begins as a bundle does; false if it cannot be read.
+
+    Of stdin, ``-``, what is looked at can still be read.
+    """
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(_ENOUGH)
+        head = _head(path)
         if head.startswith(_GZIP):
-            with gzip.open(path) as unpacked:
-                head = unpacked.read(_ENOUGH)
-    except (OSError, ValueError, EOFError, zlib.error):
+            unzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            head = unzip.decompress(head, _ENOUGH)
+    except (OSError, ValueError, zlib.error):
         return False
     return _BEGINNING.match(head) is not None
+
+
+def _head(path: str | Path) -> bytes:
+    if str(path) == "-":
+        return cast("io.BufferedReader", whole.stdin()).peek(_ENOUGH)
+    with Path(path).open("rb") as file:
+        return file.read(_ENOUGH)
 
 
 class BundleFlows(Pieces):

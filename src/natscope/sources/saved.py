@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def opened(path: str, *, strict: bool = False, at_ns: int | None = None) -> Source:
-    """The flows of a recording, a bundle or a listing; ``-`` is a listing on stdin.
+    """The flows of a recording, a bundle or a listing.
 
     Args:
-        path: of the file.
+        path: of the file; ``-`` is stdin, of a bundle or a listing.
         strict: of a listing, raise the first line that cannot be read.
         at_ns: of a recording, the moment asked about; None: its end.
 

@@ -1,18 +1,26 @@
-"""``natscope help TOPIC``, ``natscope help COMMAND``."""
+"""``natscope help TOPIC``, ``natscope help COMMAND``, ``natscope help R03``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from natscope.cli import COMMANDS, output
 from natscope.cli.diagnostics import ExitCode, UsageError
+
+_HERE = Path(__file__).parents[1]
+_PAGES = (_HERE / "findings", _HERE.parents[1] / "docs/reference/findings")
+"""The pages of the doctor's findings: in a wheel, in a checkout."""
+_FINDING = re.compile(r"[Rr](\d\d?)")
 
 
 def run(argv: list[str]) -> int:
     """Print one topic, what a command is for, or what topics there are."""
     if not argv or argv[0] in ("-h", "--help"):
         lines = [f"  {name:<9}{about}" for name, (about, _) in TOPICS.items()]
+        lines.append("  R01, R02 … what natscope doctor finds: symptom, cause, mend")
         text = "usage: natscope help TOPIC|COMMAND\n\n" + "\n".join(lines) + "\n"
     elif argv[0] in TOPICS:
         text = TOPICS[argv[0]][1]()
@@ -20,12 +28,22 @@ def run(argv: list[str]) -> int:
         module = import_module(f"natscope.cli.{COMMANDS[argv[0]].module}")
         code: int = module.run(["--help"])
         return code
+    elif found := _FINDING.fullmatch(argv[0]):
+        text = _page(f"R{int(found[1]):02}")
     else:
         raise UsageError(
             f"no help on {argv[0]!r}", hint=f"a command, or one of: {', '.join(TOPICS)}"
         )
     output.write(text.encode())
     return ExitCode.DONE
+
+
+def _page(finding: str) -> str:
+    """What is known of one of the doctor's findings."""
+    for place in _PAGES:
+        for path in place.glob(f"{finding}-*.md"):
+            return path.read_text()
+    raise UsageError(f"no finding {finding}", hint="natscope doctor --list tells them")
 
 
 def _filter() -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from natscope.cli import COMMANDS, main
 from natscope.cli.help import TOPICS
+from natscope.views.doctor.rule import Rule
+from natscope.views.doctor.rules import RULES
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,21 @@ def test_every_topic_has_its_help(
 ) -> None:
     assert main(["help", topic]) == 0
     assert len(capfd.readouterr().out.splitlines()) > 3
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_every_finding_has_its_page(
+    rule: Rule, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["help", rule.id.lower()]) == 0
+    assert capfd.readouterr().out.startswith(f"# {rule.id}: ")
+
+
+def test_help_on_a_finding_there_is_not_says_where_they_are(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["help", "R99"]) == 2
+    assert "natscope doctor --list" in capfd.readouterr().err
 
 
 def test_help_on_nothing_there_is_names_what_there_is(

@@ -24,6 +24,7 @@ def test_each_counter_has_one_name() -> None:
         "net/snmp6": "Ip6InReceives   \t\t11\n",
         "net/softnet_stat": "0a 01 02 0\n01 01 00 0\n",
         "stat": STAT,
+        "net/stat/nf_conntrack": "entries  drop\n0000001f 0a\n0000001f 01\n",
     }
     assert counters.counters(files) == {
         "Ip.Forwarding": 2,
@@ -35,6 +36,8 @@ def test_each_counter_has_one_name() -> None:
         "softnet.squeezed": 2,
         "cpu0.softirq": 7,
         "cpu0.total": 36,
+        "conntrack.entries": 62,
+        "conntrack.drop": 11,
     }
 
 

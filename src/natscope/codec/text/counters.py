@@ -3,7 +3,7 @@
 ``Ip.ForwDatagrams`` and ``TcpExt.IPReversePathFilter`` (net/snmp, net/netstat),
 ``Ip6InNoRoutes`` (net/snmp6), ``softnet.dropped`` (net/softnet_stat), and the ticks
 ``cpu0.softirq`` and ``cpu0.total`` (stat); ``netlink.4711.dropped``, by port id, of
-netfilter sockets (net/netlink).
+netfilter sockets (net/netlink); ``conntrack.insert_failed`` (net/stat/nf_conntrack).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from natscope import uapi
 PAIRS = ("net/snmp", "net/netstat")
 """Files of line pairs: names, then numbers (snmp_seq_show_tcp_udp())."""
 SNMP6, SOFTNET, STAT = "net/snmp6", "net/softnet_stat", "stat"
-NETLINK = "net/netlink"
+NETLINK, CONNTRACK = "net/netlink", "net/stat/nf_conntrack"
 FILES = (*PAIRS, SNMP6, SOFTNET, NETLINK, STAT)
+"""Those of a diagnosis, which asks conntrack itself (IPCTNL_MSG_CT_GET_STATS_CPU)."""
 _SOFTNET = {"processed": 0, "dropped": 1, "squeezed": 2}
 """Columns of softnet_seq_show()."""
 _CPU = re.compile(r"cpu\d+\Z")
@@ -34,8 +35,8 @@ def counters(files: Mapping[str, str]) -> dict[str, int]:
     """Every counter of the files, by name.
 
     Args:
-        files: text by path under /proc; those not in FILES are passed over, and so is
-            what is not as it should be.
+        files: text by path under /proc; those that are not known are passed over, and
+            so is what is not as it should be.
     """
     found: dict[str, int] = {}
     for path in PAIRS:
@@ -44,6 +45,7 @@ def counters(files: Mapping[str, str]) -> dict[str, int]:
     found.update(_softnet(files.get(SOFTNET, "")))
     found.update(_cpus(files.get(STAT, "")))
     found.update(_dropped(files.get(NETLINK, "")))
+    found.update(_conntrack(files.get(CONNTRACK, "")))
     return found
 
 
@@ -65,7 +67,7 @@ def _pairs(lines: list[str]) -> Iterator[tuple[str, int]]:
     for names, values in zip(lines[::2], lines[1::2], strict=False):
         group, *columns = names.split() or [""]
         for column, value in zip(columns, values.split()[1:], strict=False):
-            if _NUMBER.fullmatch(value):  # Tcp.MaxConn is -1
+            if value.isdecimal():  # Tcp.MaxConn is -1
                 yield f"{group.rstrip(':')}.{column}", int(value)
 
 
@@ -103,6 +105,18 @@ def _dropped(text: str) -> Iterator[tuple[str, int]]:
     for words in _netfilter(text):
         if _NUMBER.fullmatch(words[8]):
             yield f"netlink.{words[2]}.dropped", int(words[8])
+
+
+def _conntrack(text: str) -> Iterator[tuple[str, int]]:
+    """The columns of ct_cpu_seq_show(), summed over the CPUs."""
+    names, *lines = [line.split() for line in text.splitlines()] or [[]]
+    rows = [
+        [int(word, 16) for word in words]
+        for words in lines
+        if len(words) == len(names) and all(map(_HEX.fullmatch, words))
+    ]
+    for name, column in zip(names, zip(*rows, strict=True), strict=False):
+        yield f"conntrack.{name}", sum(column)
 
 
 def _netfilter(text: str) -> Iterator[list[str]]:

@@ -22,13 +22,13 @@ from natscope.lab import network
 from natscope.lab.build import Lab, built
 from natscope.lab.network import BOX, WORLD
 from natscope.lab.traffic import EXAMPLES, PATIENCE_S, Flow, Traffic
-from natscope.model.bundle import Bundle
+from natscope.model.bundle import Bundle, RoutingRule
 from natscope.rehearse.attribution import Attributor, attribute
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.bundle import collect
 from natscope.sources.kernel import Kernel
-from natscope.table.attribution import Making, Origin
+from natscope.table.attribution import Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable
 from natscope.views.makings import said
 
@@ -100,9 +100,8 @@ def box(lab: Lab) -> Bundle:
 def makings(lab: Lab, flows: Sequence[Flow], **options: int) -> list[Making]:
     """What made each of these flows, by the rules of now."""
     bundle = box(lab)
-    rules = [found.rule for found in nat_rules(bundle)]
     with Twin(bundle) as twin, Kernel(lab.box.path) as kernel:
-        attributor = Attributor(twin, rules, **options)
+        attributor = Attributor(twin, nat_rules(bundle), **options)
         found = []
         for flow in flows:
             table = kernel.table(flow.filter())
@@ -221,7 +220,7 @@ def test_a_source_rule_that_is_gone_makes_its_flows_stale(
     load(lab, nat("", 'oifname "wan" masquerade'))
     (making,) = makings(lab, [flow])
     assert (making.origin, making.is_certain) == (Origin.STALE, True)
-    assert making.why == PUBLIC
+    assert (making.dst, making.src) == (None, Contradiction(PUBLIC))
 
 
 def test_a_port_that_was_taken_needs_no_rule(lab: Lab, traffic: Traffic) -> None:
@@ -511,8 +510,29 @@ def test_of_a_box_not_all_of_which_was_read_nothing_is_called_stale(
     flow = udp(traffic, "alice", (SERVER, 53))
     unread = replace(box(lab), rulesets=(), missing=("nftables: not permitted",))
     with Twin(unread) as twin, Kernel(lab.box.path) as kernel:
-        (making,) = attribute(kernel.table(flow.filter()), twin).makings
-    assert said(making) == "not known: not all of the box could be read"
+        found = attribute(kernel.table(flow.filter()), twin)
+    assert (
+        said(found.makings[found.of_row[0]])
+        == "not known: not all of the box could be read"
+    )
+
+
+def test_where_the_twin_lacks_something_of_the_box_no_stale_flow_is_certain(
+    lab: Lab, traffic: Traffic
+) -> None:
+    load(lab, nat(FORWARD))
+    flow = udp(traffic, WORLD, (PUBLIC, 8053))
+    load(lab, nat())
+    whole = box(lab)
+    odd = RoutingRule("inet", 9, table=77, unknown=("colour",))
+    for bundle, is_certain in (
+        (whole, True),
+        (replace(whole, rules=(*whole.rules, odd)), False),
+    ):
+        with Twin(bundle) as twin, Kernel(lab.box.path) as kernel:
+            found = attribute(kernel.table(flow.filter()), twin)
+        making = found.makings[found.of_row[0]]
+        assert (making.origin, making.is_certain) == (Origin.STALE, is_certain)
 
 
 @needs_iptables
@@ -579,14 +599,24 @@ def test_a_crowd_no_rule_tells_apart_takes_one_packet(lab: Lab) -> None:
     assert texts(making) == ['oifname "wan" ip saddr 10.0.0.0/24 masquerade']
 
 
-def test_more_kinds_than_may_be_asked_are_told_to_be_unknown(lab: Lab) -> None:
-    load(lab, nat("", 'oifname "wan" ip saddr 10.0.0.128/25 masquerade'))
+@pytest.mark.parametrize("is_given", [True, False], ids=["given", "not given"])
+def test_of_kinds_that_may_not_be_asked_about_the_text_of_the_rules_tells(
+    lab: Lab, *, is_given: bool
+) -> None:
+    """Unknown where a rule may give it, else stale, and not certain."""
+    rule = 'oifname "wan" ip saddr 10.0.0.{}/25 masquerade'
+    halves = (128, 0) if is_given else (128,)
+    load(lab, nat("", "\n".join(map(rule.format, halves))))
+    table = crowd(1000)
     with Twin(box(lab)) as twin:
         attributor = Attributor(twin, most=1)
-        found = attributor.attribute(crowd(1000))
-    origins = [found.makings[code].origin for code in found.of_row.tolist()]
+        found = attributor.attribute(table)
+    told = [found.makings[code] for code in found.of_row.tolist()]
+    unasked = [one for one in told if one.origin is not Origin.RULE]
     assert attributor.asked == 1
-    assert origins.count(Origin.UNKNOWN) == attributor.unasked > 0
+    assert len(unasked) == attributor.unasked > 0
+    origin = Origin.UNKNOWN if is_given else Origin.STALE
+    assert {(one.origin, one.is_certain) for one in unasked} == {(origin, False)}
 
 
 def test_rules_of_bits_are_asked_of_each_address(lab: Lab) -> None:

@@ -8,30 +8,49 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from conftest import unavailable
-from natscope.errors import NamespaceError
-from natscope.lab import network
-from natscope.lab.build import Lab, built
+from kernel.staling import (
+    ALICE,
+    BEHIND_SECOND,
+    BEHIND_SECOND_V6,
+    BOB,
+    BOB_V6,
+    CAROL,
+    CAROL_V6,
+    NONE,
+    PUBLIC,
+    PUBLIC_V6,
+    RULESETS,
+    SECOND,
+    SECOND_V6,
+    SERVER,
+    SERVER_V6,
+    SOME,
+    STATIC,
+    TRACKING,
+    Sender,
+    ageless,
+    ip,
+    load,
+    nat,
+    natscope,
+    stale,
+    udp,
+    uplink,
+)
+from natscope.lab.build import Lab
 from natscope.lab.network import BOX, WORLD
-from natscope.lab.traffic import PATIENCE_S, Flow, Traffic, happen
+from natscope.lab.traffic import Flow, Traffic, happen
 from natscope.sources import tools
 from natscope.sources.kernel import Kernel
 
 pytestmark = pytest.mark.kernel
 
-ALICE, BOB, CAROL = (network.HOSTS[name].v4 for name in network.INSIDE)
-PUBLIC, STATIC, SERVER = network.PUBLIC_V4, network.STATIC_V4, network.SERVER_V4
-BOB_V6, CAROL_V6 = (network.HOSTS[name].v6 for name in ("bob", "carol"))
-NONE, SOME = 0, 1
-RULESETS = Path(__file__).parents[1] / "rulesets"
 needs_iptables = pytest.mark.skipif(
     tools.find("iptables-nft-restore") is None, reason="needs iptables"
 )
@@ -39,15 +58,9 @@ needs_iptables = pytest.mark.skipif(
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """A lab whose flows have no age: none is too young to be judged."""
-    try:
-        with built() as made:
-            with made.inside(BOX):
-                place = Path("/proc/sys/net/netfilter/nf_conntrack_timestamp")
-                place.write_text("0")
-            yield made
-    except NamespaceError as error:
-        unavailable(str(error))
+    """A lab of one's own."""
+    with ageless() as made:
+        yield made
 
 
 @pytest.fixture
@@ -55,89 +68,6 @@ def traffic(lab: Lab) -> Iterator[Traffic]:
     """Its sockets."""
     with Traffic(lab) as made:
         yield made
-
-
-@dataclass
-class Sender:
-    """One end of a flow nobody answers; it hears no ICMP errors."""
-
-    traffic: Traffic
-    socket: socket.socket
-    flow: Flow
-
-    def again(self) -> None:
-        """Another datagram, once the box has counted it."""
-        before, deadline = self._packets(), time.monotonic() + PATIENCE_S
-        while self._packets() == before:
-            # the first may be lost while its neighbour is asked for
-            self.socket.sendto(b"again", (self.flow.dst, self.flow.dport))
-            assert time.monotonic() < deadline
-
-    def _packets(self) -> int:
-        with Kernel(self.traffic.lab.box.path) as kernel:
-            return sum(
-                one.orig_packets or 0 for one in kernel.flows(self.flow.filter())
-            )
-
-
-def udp(traffic: Traffic, client: str, to: tuple[str, int], sport: int = 0) -> Sender:
-    """A datagram to nobody, once it is in the box's table."""
-    v6 = ":" in to[0]
-    sock = traffic.socket(client, socket.SOCK_DGRAM, v6=v6)
-    source = {"alice": ALICE, WORLD: network.VISITOR_V6 if v6 else network.VISITOR_V4}
-    sock.bind((source[client], sport))
-    flow = Flow("udp", source[client], to[0], sock.getsockname()[1], to[1])
-    sender = Sender(traffic, sock, flow)
-    sender.again()
-    return sender
-
-
-def uplink(lab: Lab) -> None:
-    """A second way out of the box: wan2, with 198.18.0.1."""
-    words = ["ip", "link", "add", "wan2", "type", "veth", "peer", "name", "eth2"]
-    lab.run(BOX, [*words, "netns", lab.namespaces[WORLD].path])
-    ip(lab, f"addr add {SECOND}/24 dev wan2", "link set wan2 up")
-
-
-def ip(lab: Lab, *commands: str) -> None:
-    """Commands of ip(8) on the box."""
-    lab.run(BOX, ["ip", "-batch", "-"], stdin="".join(f"{one}\n" for one in commands))
-
-
-def load(lab: Lab, rules: str) -> None:
-    """These rules of nft in place of all others."""
-    lab.run(BOX, ["nft", "-f", "-"], stdin=f"flush ruleset\n{rules}")
-
-
-def nat(prerouting: str = "", postrouting: str = "", family: str = "ip") -> str:
-    return f"""table {family} nat {{
-    chain prerouting {{
-        type nat hook prerouting priority dstnat; policy accept;
-        {prerouting}
-    }}
-    chain postrouting {{
-        type nat hook postrouting priority srcnat; policy accept;
-        {postrouting}
-    }}
-}}
-"""
-
-
-def natscope(lab: Lab, *words: str) -> tuple[int, str, str]:
-    with lab.inside(BOX):
-        done = subprocess.run(
-            [sys.executable, "-m", "natscope", *words],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
-
-def stale(lab: Lab, *words: str) -> list[dict[str, Any]]:
-    """The stale flows; the exit code says the same."""
-    code, told, said = natscope(lab, "stale", "--json", *words)
-    found: list[dict[str, Any]] = json.loads(told)["rows"]
-    assert code == (SOME if found else NONE), said
-    return found
 
 
 def test_a_healthy_box_has_no_stale_flow(lab: Lab, traffic: Traffic) -> None:
@@ -171,9 +101,34 @@ class Change:
 
 FORWARD = f"ip daddr {PUBLIC} udp dport 8053 dnat to {BOB}:53"
 WORLDS, ALICES = (PUBLIC, 8053), (SERVER, 53)
-SECOND = "198.18.0.1"
-TRACKING = nat("udp dport 1 redirect")
-"""The first rule of NAT brings tracking into a namespace."""
+VISITS_V6, ALICES_V6 = (PUBLIC_V6, 8053), (SERVER_V6, 53)
+GONE_V6 = "2001:db8:113::7"
+MASQUERADE = 'oifname "wan*" masquerade'
+
+
+def mapped(target: str, allowed: str = "192.0.2.0/24") -> str:
+    """A forward by a named map, for the sources of a named set."""
+    return f"""table ip nat {{
+    map targets {{ type ipv4_addr . inet_service : ipv4_addr . inet_service
+        elements = {{ {PUBLIC} . 8053 : {target} . 53 }} }}
+    set allowed {{ type ipv4_addr; flags interval; elements = {{ {allowed} }} }}
+    chain pre {{ type nat hook prerouting priority dstnat
+        ip saddr @allowed dnat ip to ip daddr . udp dport map @targets; }}
+}}
+"""
+
+
+def by_verdict(chain: str) -> str:
+    """A forward by a map of verdicts."""
+    return f"""table inet nat {{
+    map ways {{ type inet_service : verdict; elements = {{ 8053 : goto {chain} }} }}
+    chain first {{ udp dport 8053 dnat ip to {BOB}:53; }}
+    chain second {{ udp dport 8053 dnat ip to {CAROL}:53; }}
+    chain pre {{ type nat hook prerouting priority dstnat; udp dport vmap @ways; }}
+}}
+"""
+
+
 CHANGES = [
     Change(
         "the forward leads elsewhere",
@@ -199,7 +154,7 @@ CHANGES = [
     ),
     Change(
         "IPv6: the forward leads elsewhere",
-        WORLD, (network.PUBLIC_V6, 8053),
+        WORLD, VISITS_V6,
         nat(f"udp dport 8053 dnat to [{BOB_V6}]:53", family="ip6"),
         nat(f"udp dport 8053 dnat to [{CAROL_V6}]:53", family="ip6"),
         "target-changed", f"[{BOB_V6}]:53", f"[{CAROL_V6}]:53",
@@ -227,8 +182,83 @@ CHANGES = [
         "the route moved to another uplink",
         "alice", ALICES, nat("", "masquerade"), nat("", "masquerade"),
         "route-moved", PUBLIC, SECOND,
-        f"route add {SERVER} via 198.18.0.9",
+        f"route add {SERVER} via {BEHIND_SECOND}",
         by_shape=False,  # it does not look at routes
+    ),
+    Change(
+        "the default route moved to another uplink",
+        "alice", ALICES, nat("", MASQUERADE), nat("", MASQUERADE),
+        "route-moved", PUBLIC, SECOND,
+        f"route replace default via {BEHIND_SECOND}",
+        by_shape=False,
+    ),
+    Change(
+        "a routing rule sends the source by another uplink",
+        "alice", ALICES, nat("", MASQUERADE), nat("", MASQUERADE),
+        "route-moved", PUBLIC, SECOND,
+        f"route add default via {BEHIND_SECOND} table 102\n"
+        f"rule add from {ALICE} lookup 102",
+        by_shape=False,
+    ),
+    Change(
+        "another element of a named map",
+        WORLD, WORLDS, mapped(f"{BOB}"), mapped(f"{CAROL}"),
+        "target-changed", f"{BOB}:53", f"{CAROL}:53",
+        by_shape=False,  # what a named map holds the rule does not say
+    ),
+    Change(
+        "not of a named set any more",
+        WORLD, WORLDS, mapped(f"{BOB}"), mapped(f"{BOB}", "198.51.100.0/24"),
+        "rule-gone", f"{BOB}:53", "untranslated",
+        by_shape=False,
+    ),
+    Change(
+        "another verdict of a map",
+        WORLD, WORLDS, by_verdict("first"), by_verdict("second"),
+        "target-changed", f"{BOB}:53", f"{CAROL}:53",
+        by_shape=False,  # both rules stand there
+    ),
+    Change(
+        "a network for another",
+        "alice", ALICES,
+        nat("", "snat ip prefix to ip saddr map { 10.0.0.0/24 : 203.0.113.0/24 }"),
+        nat("", "snat ip prefix to ip saddr map { 10.0.0.0/24 : 198.18.5.0/24 }"),
+        "address-gone", "203.0.113.2", "198.18.5.2",
+    ),
+    Change(
+        "only the source port, and another now",
+        "alice", ALICES, nat("", f"oifname wan udp dport 53 snat to {ALICE}:7000"),
+        nat("", f"oifname wan udp dport 53 snat to {ALICE}:7001"),
+        "source-changed", f"{ALICE}:7000", f"{ALICE}:7001",
+        by_shape=False,  # the kernel may have moved the port
+    ),
+    Change(
+        "IPv6: the forward is gone",
+        WORLD, VISITS_V6, nat(f"udp dport 8053 dnat to [{BOB_V6}]:53", family="ip6"),
+        nat(family="ip6"), "rule-gone", f"[{BOB_V6}]:53", "untranslated",
+    ),
+    Change(
+        "IPv6: the box gave the public address up",
+        "alice", ALICES_V6, nat("", f"snat to {GONE_V6}", "ip6"),
+        nat("", MASQUERADE, "ip6"), "address-gone", GONE_V6, PUBLIC_V6,
+    ),
+    Change(
+        "IPv6: no rule translates the source any more",
+        "alice", ALICES_V6, nat("", MASQUERADE, "ip6"), nat(family="ip6"),
+        "rule-gone", PUBLIC_V6, "untranslated",
+    ),
+    Change(
+        "IPv6: the route moved to another uplink",
+        "alice", ALICES_V6, nat("", MASQUERADE, "inet"), nat("", MASQUERADE, "inet"),
+        "route-moved", PUBLIC_V6, SECOND_V6,
+        f"route add {SERVER_V6} via {BEHIND_SECOND_V6}",
+        by_shape=False,
+    ),
+    Change(
+        "IPv6: born before the masquerade",
+        "alice", ALICES_V6, nat("udp dport 1 redirect", family="ip6"),
+        nat("", MASQUERADE, "ip6"), "born-before-rule", None, PUBLIC_V6,
+        by_shape=False,
     ),
     Change(
         "born before the masquerade",
@@ -250,6 +280,14 @@ CHANGES = [
         "dropped", None, "dropped by ip filter forward",
         by_shape=False,
     ),
+    Change(
+        "a rule drops what was forwarded, and logs some of it",
+        WORLD, WORLDS, nat(FORWARD),
+        nat(FORWARD) + "\ntable ip filter { chain forward { type filter hook forward "
+        "priority 0; policy accept; limit rate 3/minute log; udp dport 53 drop; }; }",
+        "dropped", None, "dropped by ip filter forward",
+        by_shape=False,
+    ),
 ]  # fmt: skip
 
 
@@ -261,157 +299,107 @@ def test_a_flow_the_box_would_not_make_today_is_told_with_the_reason(
     load(lab, change.before)
     sender = udp(traffic, change.client, change.to)
     flow = sender.flow
-    assert stale(lab) == []
+    assert stale(lab, "udp") == []
     load(lab, change.after)
     if change.commands:
         ip(lab, change.commands)
-    (found,) = stale(lab)
+    (found,) = stale(lab, "udp")
     told = (found["reason"], found.get("now"), found.get("would"))
     assert told == (change.reason, change.now, change.would)
     assert (found["certain"], found["judged_by"]) == (True, "rehearsal")
     assert (found["orig_src"], found["orig_sport"]) == (flow.src, flow.sport)
-    shape = stale(lab, "--by-shape")
+    shape = stale(lab, "udp", "--by-shape")
     assert [(one["certain"], one["judged_by"]) for one in shape] == [
         (False, "shape")
     ] * change.by_shape
 
 
+TOOLS = ["iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy"]
+
+
 @needs_iptables
-def test_rules_of_iptables_are_asked_as_well(lab: Lab, traffic: Traffic) -> None:
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_container_that_got_another_address_leaves_its_flows_stale(
+    lab: Lab, traffic: Traffic, tool: str
+) -> None:
+    """As Docker writes its rules."""
+    is_v6 = tool.startswith("ip6")
+    old, new = (f"[{BOB_V6}]", f"[{CAROL_V6}]") if is_v6 else (BOB, CAROL)
+
     def restore(target: str) -> None:
-        lab.run(
-            BOX,
-            [tools.needed("iptables-nft-restore")],
-            stdin="*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n"
-            "-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n"
-            "-A DOCKER ! -i lan -p udp -m udp --dport 8053 -j DNAT "
-            f"--to-destination {target}\nCOMMIT\n",
-        )
+        rules = f"""*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING ! -o lan -p udp -j MASQUERADE
+-A DOCKER ! -i lan -p udp -m udp --dport 8053 -j DNAT --to-destination {target}:53
+COMMIT
+"""
+        lab.run(BOX, [tools.needed(f"{tool}-restore")], stdin=rules)
 
     lab.run(BOX, ["nft", "flush", "ruleset"])
-    restore(f"{BOB}:53")
-    udp(traffic, WORLD, WORLDS)
+    restore(old)
+    udp(traffic, WORLD, VISITS_V6 if is_v6 else WORLDS)
+    udp(traffic, "alice", ALICES_V6 if is_v6 else ALICES)
     assert stale(lab) == stale(lab, "--by-shape") == []
-    restore(f"{CAROL}:53")
-    for words in ((), ("--by-shape",)):
-        (found,) = stale(lab, *words)
-        assert found["now"] == f"{BOB}:53"
+    restore(new)
+    (found,) = stale(lab)
+    assert (found["reason"], found["certain"]) == ("target-changed", True)
+    assert (found["now"], found["would"]) == (f"{old}:53", f"{new}:53")
+    (shape,) = stale(lab, "--by-shape")
+    assert (shape["reason"], shape["now"]) == ("rule-gone", f"{old}:53")
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A rule that may give several things, and one of which none was given."""
-
-    id: str
-    rule: str
-    narrowed: str
-
-
-CHOICES = [
-    Choice(
-        "by turns",
-        f"udp dport 53 dnat to numgen inc mod 2 map {{ 0 : {BOB}, 1 : {CAROL} }}",
-        f"udp dport 53 dnat to numgen inc mod 2 map {{ 0 : {ALICE}, 1 : 10.0.0.9 }}",
-    ),
-    Choice(
-        "of a range",
-        f"udp dport 53 dnat to {ALICE}-{CAROL}",
-        "udp dport 53 dnat to 10.0.0.7-10.0.0.9",
-    ),
-]
-
-
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.id)
-def test_what_a_rule_may_have_chosen_is_not_stale(
-    lab: Lab, traffic: Traffic, choice: Choice
+@pytest.mark.parametrize(
+    "file", ["kube-proxy.nft", pytest.param("kube-proxy.rules", marks=needs_iptables)]
+)
+def test_flows_to_an_endpoint_a_service_lost_are_stale(
+    lab: Lab, traffic: Traffic, file: str
 ) -> None:
-    load(lab, nat(choice.rule))
-    for _ in range(4):
-        udp(traffic, WORLD, (PUBLIC, 53))
-    assert stale(lab) == stale(lab, "--by-shape") == []
-    load(lab, nat(choice.narrowed))
-    assert len(stale(lab)) == len(stale(lab, "--by-shape")) == 4
+    """kube-proxy chooses by chance; but no rule gives what they have."""
+    lab.run(BOX, ["nft", "flush", "ruleset"])
+    loader = ["nft", "-f", "-"] if file.endswith("nft") else ["iptables-nft-restore"]
+    rules = (RULESETS / file).read_text()
+    lab.run(BOX, loader, stdin=rules)
+    ip(lab, "route add 10.244.0.0/16 dev lan")
+    for endpoint in ("10.244.0.5", "10.244.0.6"):
+        lab.run("bob", ["ip", "addr", "add", f"{endpoint}/32", "dev", "eth0"])
+    for _ in range(12):
+        traffic.tcp("alice", ("10.96.0.1", 80), "bob", ("", 8080))
+    with Kernel(lab.box.path) as kernel:
+        flows = list(kernel.flows("tcp and dst 10.96.0.1"))
+    lost = {flow.id for flow in flows if str(flow.reply.src) == "10.244.0.5"}
+    assert lost
+    lab.run(BOX, ["nft", "flush", "ruleset"])
+    lab.run(BOX, loader, stdin=rules.replace("10.244.0.5", "10.244.0.7"))
+    found = stale(lab)
+    assert {one["id"] for one in found} == lost
+    assert {(one["certain"], one["now"]) for one in found} == {
+        (True, "10.244.0.5:8080")
+    }
+    assert {one["id"] for one in stale(lab, "--by-shape")} == lost
 
 
-def test_what_may_have_come_in_by_another_uplink_is_not_stale(
-    lab: Lab, traffic: Traffic
-) -> None:
-    """The rule asks for one uplink, and the route back leads over the other."""
-    uplink(lab)
-    load(lab, nat(f'iifname "wan" {FORWARD}'))
-    udp(traffic, WORLD, WORLDS)
-    ip(lab, f"route add {network.VISITOR_V4} via 198.18.0.9")
-    code, told, said = natscope(lab, "stale")
-    assert (code, told) == (NONE, ""), said
-    assert "had it come in by another interface" in said
-
-
-def test_of_several_ways_to_one_place_none_makes_a_flow_stale(
-    lab: Lab, traffic: Traffic
-) -> None:
-    """The kernel chooses by a hash of what the packet has (fib_select_multipath)."""
+def test_who_asks_for_the_rule_hears_the_same(lab: Lab, traffic: Traffic) -> None:
+    """``rules`` and ``list --rule`` doubt what ``stale`` doubts."""
     uplink(lab)
     load(
         lab,
-        nat("", f'oifname "wan" snat to {PUBLIC}\noifname "wan2" snat to {SECOND}'),
+        nat(
+            f'iifname "wan2" {FORWARD}\nip daddr {PUBLIC} udp dport 9 dnat to {BOB}',
+            MASQUERADE,
+        ),
     )
-    for host in range(1, 9):
-        udp(traffic, "alice", (f"198.51.100.{host}", 53))
-    assert stale(lab) == []
-    ip(lab, "route add 198.51.100.0/24 nexthop via 203.0.113.254 "
-            "nexthop via 198.18.0.9")  # fmt: skip
-    assert stale(lab) == []
-    ip(lab, "route replace 198.51.100.0/24 via 198.18.0.9")
-    assert [one["reason"] for one in stale(lab)] == ["route-moved"] * 8
-
-
-BY_TURNS = """table ip mangle { chain pre {
-    type filter hook prerouting priority mangle; policy accept;
-    iifname "lan" ct state new ct mark set numgen inc mod 2 offset 1
-    iifname "lan" meta mark set ct mark
-}; }
-"""
-
-
-def by_mark(lab: Lab) -> str:
-    """Marks choose between two uplinks; each has its address."""
-    uplink(lab)
-    ip(
-        lab,
-        "rule add fwmark 1 lookup 101",
-        "rule add fwmark 2 lookup 102",
-        "route add default via 203.0.113.254 table 101",
-        "route add default via 198.18.0.9 table 102",
-    )
-    return nat("", f'oifname "wan" snat to {PUBLIC}\noifname "wan2" snat to {SECOND}')
-
-
-def test_of_uplinks_taken_by_turns_neither_makes_a_flow_stale(
-    lab: Lab, traffic: Traffic
-) -> None:
-    load(lab, BY_TURNS + by_mark(lab))
-    for host in range(1, 5):
-        udp(traffic, "alice", (f"198.51.100.{host}", 53))
-    with Kernel(lab.box.path) as kernel:
-        used = {str(flow.reply.dst) for flow in kernel.flows("udp and dst port 53")}
-    assert used == {PUBLIC, SECOND}
-    assert stale(lab) == []
-
-
-def test_what_a_program_of_the_box_marked_is_not_stale(
-    lab: Lab, traffic: Traffic
-) -> None:
-    """So WireGuard keeps its own packets out of its tunnel."""
-    load(lab, by_mark(lab))
-    own = traffic.socket(BOX, socket.SOCK_DGRAM, v6=False)
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 2)
-    own.bind((PUBLIC, 0))
-    flow = Flow("udp", PUBLIC, SERVER, own.getsockname()[1], 51820)
-    Sender(traffic, own, flow).again()
-    with Kernel(lab.box.path) as kernel:
-        (made,) = kernel.flows(flow.filter())
-    assert str(made.reply.dst) == SECOND
-    assert stale(lab) == []
+    ip(lab, f"route replace default via {BEHIND_SECOND}")
+    udp(traffic, "alice", ALICES)
+    udp(traffic, WORLD, (PUBLIC, 9))
+    ip(lab, "route replace default via 203.0.113.254")
+    counts = json.loads(natscope(lab, "rules", "--json")[1])
+    listed = json.loads(natscope(lab, "list", "--rule", "--json")[1])["flows"]
+    states = sorted(one["rule_state"] for one in listed)
+    assert (counts["stale_flows"], counts["flows"]) == (len(stale(lab)), 2) == (1, 2)
+    assert states == ["exact", "stale"]
 
 
 def test_as_many_flows_as_there_are_were_born_before_their_rule(
@@ -432,20 +420,6 @@ def test_as_many_flows_as_there_are_were_born_before_their_rule(
     assert {(one["reason"], one["certain"]) for one in found} == {
         ("born-before-rule", True)
     }
-
-
-def test_behind_a_service_of_kubernetes_no_flow_is_stale(
-    lab: Lab, traffic: Traffic
-) -> None:
-    """kube-proxy chooses among endpoints by chance."""
-    lab.run(BOX, ["nft", "flush", "ruleset"])
-    lab.run(BOX, ["nft", "-f", "-"], stdin=(RULESETS / "kube-proxy.nft").read_text())
-    ip(lab, "route add 10.244.0.0/16 dev lan")
-    for endpoint in ("10.244.0.5", "10.244.0.6"):
-        lab.run("bob", ["ip", "addr", "add", f"{endpoint}/32", "dev", "eth0"])
-    for _ in range(8):
-        traffic.tcp("alice", ("10.96.0.1", 80), "bob", ("", 8080))
-    assert stale(lab) == stale(lab, "--by-shape") == []
 
 
 def test_a_filter_chooses_what_is_judged(lab: Lab, traffic: Traffic) -> None:
@@ -476,6 +450,42 @@ def test_stale_flows_are_deleted_and_put_back(
     assert stale(lab) == []
     assert natscope(lab, "undo", "--yes", undo)[0] == 0
     assert len(stale(lab)) == 1
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A flow whose rules are taken away."""
+
+    id: str
+    client: str
+    to: tuple[str, int]
+    rules: str
+
+
+DELETED = [
+    Deleted("a source of IPv4", "alice", ALICES, nat("", MASQUERADE)),
+    Deleted("a source of IPv6", "alice", ALICES_V6, nat("", MASQUERADE, "ip6")),
+    Deleted("both ends", "alice", WORLDS, nat(FORWARD, "masquerade")),
+]
+
+
+@pytest.mark.parametrize("case", DELETED, ids=lambda case: case.id)
+def test_what_was_deleted_is_put_back_as_it_was(
+    lab: Lab, traffic: Traffic, tmp_path: Path, case: Deleted
+) -> None:
+    undo = str(tmp_path / "undo")
+    load(lab, case.rules)
+    flow = udp(traffic, case.client, case.to).flow
+    load(lab, TRACKING)
+    with Kernel(lab.box.path) as kernel:
+        (before,) = kernel.flows(flow.filter())
+        words = ("stale", "udp", "--delete", "--yes", "--undo-file", undo)
+        assert natscope(lab, *words)[0] == 0
+        assert len(kernel.table(flow.filter())) == 0
+        assert natscope(lab, "undo", "--yes", undo)[0] == 0
+        (after,) = kernel.flows(flow.filter())
+    assert (after.orig, after.reply) == (before.orig, before.reply)
+    assert len(stale(lab, "udp")) == 1
 
 
 def test_what_is_not_certain_is_deleted_only_when_asked(

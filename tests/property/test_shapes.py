@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,4 +104,60 @@ def test_a_flow_is_stale_exactly_when_no_rule_may_have_given_its_target(
         flow.reply != flow.orig.reversed()
         and not any(rule.may_give(flow) for rule in rules)
         for flow in rows
+    ]
+
+
+WIDE = [
+    IPv6Address(text)
+    for text in ("fd00::1", "fd00::ffff:0", "fd00:0:0:1::", "fd00:0:0:1::9", "fe00::")
+]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A rule for sources of IPv6; None asks nothing."""
+
+    src: Range | None
+    to: Range
+
+    def text(self) -> str:
+        words = [] if self.src is None else [f"ip6 saddr {_wide(self.src)}"]
+        return " ".join([*words, f"snat to {_wide(self.to)}"])
+
+    def may_give(self, src: int, now: int) -> bool:
+        """Whether it could have made one source another."""
+        is_asked = self.src is None or self.src[0] <= src <= self.src[1]
+        return is_asked and self.to[0] <= now <= self.to[1]
+
+
+def _wide(span: Range) -> str:
+    return f"{WIDE[span[0]]}-{WIDE[span[1]]}"
+
+
+wide = ranges(len(WIDE) - 1)
+numbers = st.integers(0, len(WIDE) - 1)
+
+
+@given(
+    st.lists(st.builds(Pool, st.none() | wide, wide), max_size=5),
+    st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12),
+)
+def test_a_wide_source_is_stale_exactly_when_no_pool_may_have_given_it(
+    rules: list[Pool], pairs: list[tuple[int, int]]
+) -> None:
+    lines = "\n".join(rule.text() for rule in rules)
+    text = f"table ip6 nat {{ chain post {{ type nat hook postrouting priority 0\n{lines}\n}} }}"
+    bundle = Bundle(made_ns=0, rulesets=(Ruleset("nft", text),))
+    server, udp = IPv6Address("2001:db8::1"), uapi.IPPROTO_UDP
+    rows = [
+        Flow(
+            FlowTuple(WIDE[src], server, udp, 5000, 53),
+            FlowTuple(server, WIDE[now], udp, 53, 5000),
+        )
+        for src, now in pairs
+    ]
+    found = by_shape(FlowTable.from_flows(rows), nat_rules(bundle), bundle)
+    assert found.of(Origin.STALE).tolist() == [
+        src != now and not any(rule.may_give(src, now) for rule in rules)
+        for src, now in pairs
     ]

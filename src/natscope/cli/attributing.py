@@ -11,7 +11,7 @@ from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
     from natscope.codec.text.natrules import NatRule
-    from natscope.codec.text.ruleset import Ruleset
+    from natscope.codec.text.ruleset import RuleIndex
     from natscope.model.bundle import Bundle
     from natscope.rehearse.attribution import Attributor
 
@@ -30,22 +30,34 @@ def box(netns: str | None, file: str | None) -> Box:
     Raises:
         NatscopeError: it cannot be read.
     """
-    from natscope.codec.text.natrules import nat_rules
-
-    if file is not None:
-        from natscope.sources.bundle import load
-
-        bundle, listed = load(file), None
-    else:
-        from natscope.sources.bundle import collect
-
-        bundle, listed = collect(netns), _listed(netns)
-    for words in bundle.missing:
+    found = live(netns) if file is None else _saved(file)
+    for words in found.bundle.missing:
         diagnostics.note(f"natscope: not read: {words}")
-    return Box(bundle, nat_rules(bundle, listed))
+    return found
 
 
-def _listed(netns: str | None) -> Ruleset | None:
+def live(netns: str | None) -> Box:
+    """The box of a namespace; what could not be read is in its bundle.
+
+    Raises:
+        NamespaceError: no such namespace, or not permitted.
+    """
+    from natscope.codec.text.natrules import nat_rules
+    from natscope.sources.bundle import collect
+
+    bundle = collect(netns)
+    return Box(bundle, nat_rules(bundle, _listed(netns)))
+
+
+def _saved(file: str) -> Box:
+    from natscope.codec.text.natrules import nat_rules
+    from natscope.sources.bundle import load
+
+    bundle = load(file)
+    return Box(bundle, nat_rules(bundle))
+
+
+def _listed(netns: str | None) -> RuleIndex | None:
     """The rules with the kernel's handles."""
     from natscope.sources.netns import open_namespace
     from natscope.sources.rulesets import read_ruleset
@@ -72,7 +84,7 @@ def attributing(found: Box) -> Iterator[Attributor]:
 
     with Twin(found.bundle) as twin:
         boxes.tell_missing(twin)
-        attributor = Attributor(twin, [nat.rule for nat in found.rules])
+        attributor = Attributor(twin, found.rules)
         yield attributor
     if attributor.unasked:
         diagnostics.note(

@@ -48,18 +48,22 @@ def run(argv: list[str]) -> int:
     inputs.see_one_box(options)
     from natscope.cli import attributing
 
-    box = attributing.box(options.netns, options.bundle)
-    found = _uses(options, box)
-    _write(options, found)
+    if options.bundle is None:
+        # the flows first: else one made by a rule just loaded would seem stale
+        table = _flows(options, None)
+        box = attributing.box(options.netns, None)
+    else:
+        box = attributing.box(None, options.bundle)
+        table = _flows(options, box.bundle)
+    _write(options, _uses(box, table))
     return ExitCode.DONE
 
 
-def _uses(options: argparse.Namespace, box: Box) -> RuleUses:
+def _uses(box: Box, table: FlowTable | None) -> RuleUses:
     from natscope.cli.attributing import attributing
     from natscope.views.rules import uses
 
     rules = box.rules
-    table = _flows(options, box.bundle)
     if table is None or not rules:
         return uses(rules, None)
     with attributing(box) as attributor:
@@ -67,20 +71,27 @@ def _uses(options: argparse.Namespace, box: Box) -> RuleUses:
     return uses(rules, flows)
 
 
-def _flows(options: argparse.Namespace, bundle: Bundle) -> FlowTable | None:
-    """The translated flows of the box."""
-    from natscope.cli import boxes
+def _flows(options: argparse.Namespace, bundle: Bundle | None) -> FlowTable | None:
+    """The translated flows of a bundle, or of a box of this machine."""
     from natscope.model.evidence import Evidence
     from natscope.table.nat import translations
 
-    is_live = options.bundle is None
-    with boxes.flows(bundle, is_live=is_live, netns=options.netns) as source:
-        if source is None:
-            diagnostics.note(
-                f"{options.bundle} has no flows; natscope bundle --flows collects them"
-            )
-            return None
-        table = source.table()
+    if bundle is None:
+        from natscope.sources.kernel import Kernel
+
+        with Kernel(options.netns, wire=diagnostics.wire()) as kernel:
+            table = kernel.table()
+    else:
+        from natscope.cli import boxes
+
+        with boxes.flows(bundle, is_live=False) as source:
+            if source is None:
+                diagnostics.note(
+                    f"{options.bundle} has no flows; natscope bundle --flows collects "
+                    "them"
+                )
+                return None
+            table = source.table()
     return table.mask(translations(table, Evidence()).kind != 0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,16 +13,20 @@ from natscope.cli.diagnostics import ExitCode, UsageError
 from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from natscope.codec.text.natrules import NatRule
     from natscope.filter import Filter
     from natscope.model.bundle import Bundle
     from natscope.model.evidence import Evidence
-    from natscope.rehearse.staleness import Judged
+    from natscope.rehearse.twin import Twin
     from natscope.sources.kernel import Kernel
     from natscope.table.attribution import Attribution
     from natscope.table.flowtable import FlowTable
     from natscope.views.stale import Stale
 
+MOST_ASKED = 400
+"""Packets sent: less than a second's work."""
 EPILOG = """\
 examples:
   natscope stale                      flows the box would not make so today
@@ -51,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
         "--packets",
         type=int,
         metavar="N",
-        help="packets to send in the rehearsal at most (default: 500, a second's "
-        "work); what is not asked about is judged by the rules' text",
+        help="packets to send in the rehearsal at most (default: 400, less than "
+        "a second's work); what is not asked about is judged by the rules' text",
     )
     made.add_argument(
         "-a", "--all", action="store_true", help="every flow, not some of each kind"
@@ -139,52 +145,55 @@ def _in_bundle(
 def _judged(
     options: argparse.Namespace, box: Bundle, table: FlowTable, evidence: Evidence
 ) -> _Found:
-    import numpy as np
-
     from natscope.codec.text.natrules import nat_rules
     from natscope.rehearse.shapes import by_shape
-    from natscope.rehearse.staleness import Judged
-    from natscope.views.stale import left_out, stale
+    from natscope.views.stale import stale, too_young
 
-    keep = np.ones(len(table), np.bool_)
-    counts: dict[str, int] = {}
-    for why, rows in left_out(table, evidence, box):
-        if count := int((keep & rows).sum()):
-            counts[why] = count
-        keep &= ~rows
-    table = table.mask(keep)
-    rules = nat_rules(box)
-    shape = by_shape(table, rules, box)
-    judged = None
-    if not options.by_shape:
-        judged = _rehearsed(options, box, rules, table, shape)
-    if judged is None:
-        judged = Judged(shape, np.zeros(len(table), np.bool_))
-    found = stale(table, judged.attribution, judged.is_rehearsed, box, rules, counts)
+    young = too_young(table, evidence)
+    table = table.mask(~young)
+    is_wanted = len(table) > 0 and not options.by_shape
+    with _twin_aside(box, is_wanted=is_wanted) as building:
+        rules = nat_rules(box)
+        made = by_shape(table, rules, box)
+    if building is not None:
+        made = _rehearsed(options, building, rules, table, made)
+    found = stale(table, made, box, rules, int(young.sum()))
     return _Found(table, evidence, found, not box.missing)
+
+
+@contextmanager
+def _twin_aside(box: Bundle, *, is_wanted: bool) -> Iterator[Future[Twin] | None]:
+    """Build a twin, which waits for other programs, beside what else is done."""
+    if not is_wanted:
+        yield None
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    from natscope.rehearse.twin import Twin
+
+    with ThreadPoolExecutor(1) as aside:
+        yield aside.submit(Twin, box)
 
 
 def _rehearsed(
     options: argparse.Namespace,
-    box: Bundle,
+    building: Future[Twin],
     rules: list[NatRule],
     table: FlowTable,
     shape: Attribution,
-) -> Judged | None:
-    """None where there can be no twin."""
-    from natscope.rehearse.staleness import MOST_ASKED, rehearsed
-    from natscope.rehearse.twin import Twin
+) -> Attribution:
+    """By the kernel; where there can be no twin, as it was."""
+    from natscope.cli import boxes
+    from natscope.rehearse.attribution import Attributor
 
-    if not rules and not shape.of_row.any():
-        return None  # no rule, and nothing that would need one
     most = MOST_ASKED if options.packets is None else options.packets
-    told = [nat.rule for nat in rules]
     try:
-        with Twin(box) as twin:
-            return rehearsed(table, shape, twin, told, most=most)
+        with building.result() as twin:
+            boxes.tell_missing(twin)
+            return Attributor(twin, rules, most=most).attribute(table, shape)
     except NatscopeError as error:
         diagnostics.note(f"no rehearsal, judged by the rules' shape: {error}")
-        return None
+        return shape
 
 
 def _delete(options: argparse.Namespace, kernel: Kernel, found: _Found) -> int:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from natscope.codec.text.natrule import Given, given, has_doubt
 from natscope.codec.text.natrules import by_chain, place, reachable
-from natscope.codec.text.ruleset import ChainName, Ruleset
+from natscope.codec.text.ruleset import ChainName, RuleIndex
 from natscope.model.bundle import Bundle
-from natscope.model.journey import Hook, Rule, Sightings, Verdict, Visit
+from natscope.model.journey import Chain, Hook, Rule, Sightings, Verdict, Visit
 from natscope.model.tuples import Address, FlowTuple
 from natscope.rehearse.fitting import Expected
-from natscope.table.attribution import Making, Origin
+from natscope.table.attribution import UNTRANSLATED, Making, Origin
 
+_DECIDES = re.compile(
+    r"\b(accept|drop|reject|jump|goto|return|queue|tproxy|[sd]nat|masquerade|redirect"
+    r"|set|vmap|add|update|xt)\b|-[jg] (?!N?F?LOG\b)"
+)
+"""What a rule does that only logs or counts otherwise."""
 _SIDES = {
     Hook.PREROUTING: False,
     Hook.OUTPUT: False,
@@ -36,7 +42,7 @@ class End:
     is_open: bool = False
     """The rule's text does not say what it may give."""
     is_doubtful: bool = False
-    would: str = "untranslated"
+    would: str = UNTRANSLATED
 
 
 _KEPT = End(Expected(None))
@@ -50,6 +56,11 @@ class Answer:
     src: End = _KEPT
     problem: Making | None = None
     """The packet did not get through, or could not be sent."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a rule's text does not say what it may give."""
+        return self.dst.is_open or self.src.is_open
 
     @classmethod
     def unknown(cls, why: str) -> Answer:
@@ -65,12 +76,12 @@ class Reading:
         bundle: the box.
     """
 
-    def __init__(self, ruleset: Ruleset, bundle: Bundle) -> None:
+    def __init__(self, ruleset: RuleIndex, bundle: Bundle) -> None:
         self._rules = by_chain(ruleset)
         self._doubtful = {
             name
             for name, rules in self._rules.items()
-            if any(has_doubt(rule.text) for rule in rules)
+            if any(_is_doubtful(rule) for rule in rules)
         }
         self._addresses = {
             link.name: [address.local for address in link.addresses]
@@ -109,9 +120,8 @@ class Reading:
     def _stopped(self, seen: Sightings) -> Answer:
         drop = next((v for v in seen.visits if v.verdict == Verdict.DROP), None)
         if drop is not None:
-            chain = drop.chain.family, drop.chain.table, drop.chain.name
-            why = f"dropped by {' '.join(chain)}"
-            if chain in self._doubtful:
+            why = f"dropped by {' '.join(_name(drop.chain))}"
+            if any(map(_is_doubtful, reachable(self._rules, _name(drop.base)))):
                 return Answer.unknown(f"{why}, where not every packet fares alike")
             return Answer(problem=Making(Origin.STALE, why=why))
         error = seen.routed.error if seen.routed is not None else None
@@ -133,16 +143,15 @@ class Reading:
         rule = next(filter(None, map(_taken, visits)), None)
         if rule is None and was != now:
             return None
-        passed = dict.fromkeys(
-            (v.chain.family, v.chain.table, v.chain.name) for v in visits
-        )
+        passed = dict.fromkeys(_name(visit.chain) for visit in visits)
         open_chains = [chain for chain in passed if chain in self._doubtful]
         others = tuple(self._others(open_chains, rule, source=source))
         if rule is None:
             kept = Expected(None, is_free=source)
             return End(kept, others=others, is_doubtful=bool(open_chains))
         gives = given(rule.text)
-        would = f"{now}" if source else _endpoint(now, now_port, was_port)
+        is_plain = source and was != now  # the kernel chooses the port
+        would = f"{now}" if is_plain else _endpoint(now, now_port, was_port)
         if gives is None:
             return End(_exactly(now, now_port, source), rule, others=others,
                        is_open=True, is_doubtful=True, would=would)  # fmt: skip
@@ -191,6 +200,15 @@ class Reading:
         return replace(expected, spans=spans) if spans else None
 
 
+def _name(chain: Chain) -> ChainName:
+    return chain.family, chain.table, chain.name
+
+
+def _is_doubtful(rule: Rule) -> bool:
+    """Whether not every packet fares alike by it; of those that are logged all do."""
+    return has_doubt(rule.text) and _DECIDES.search(rule.text) is not None
+
+
 def _taken(visit: Visit) -> Rule | None:
     """The rule that translated, if this is its visit."""
     rule = visit.rule
@@ -220,7 +238,9 @@ def _expected(
 ) -> Expected:
     """What a rule may give, by its text and by what it gave the one packet."""
     if gives.is_map:
-        if gives.is_prefix or (chance and not gives.addresses):
+        if gives.is_prefix:
+            return _network(gives, now)
+        if chance and not gives.addresses:
             return Expected((), is_free=True)
         spans = gives.addresses if chance else _span(now)
         ports = None if now_port is None else (now_port, now_port)
@@ -231,6 +251,14 @@ def _expected(
     if not gives.addresses and gives.ports is None:
         return _exactly(now, now_port, gives.is_source)
     return _by_text(gives)
+
+
+def _network(gives: Given, now: Address) -> Expected:
+    """What a network becomes: the one of a map that it became for one packet."""
+    for span in gives.addresses:
+        if span[0] <= int(now) <= span[1]:
+            return Expected((span,), None, is_free=True, host_bits=span[0] ^ span[1])
+    return Expected((), is_free=True)  # told elsewhere: anything
 
 
 def _by_text(gives: Given) -> Expected:

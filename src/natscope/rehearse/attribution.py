@@ -1,48 +1,62 @@
-"""Which rule made a translation: asked of the twin, by one packet for many flows.
+"""Which rule made each translation of a table, and which no rule of today would make.
 
-Flows whose addresses and ports no constant of the box tells apart (table.classes)
-are one group, and the first packet of one of them is sent through the twin.  This
-takes for granted that a flow came in by the way its source is routed to, and that
-rules compare with constants.  A rule that decides by chance, by time or by counting
-may have decided otherwise for the next flow: then what the other rules of its chain
-could have given counts too, and the answer is not certain.
+The one judge of it: for ``list --rule``, ``rules``, ``stale`` and the doctor.
+
+1. A packet is sent through a twin of the box for each kind of flows (``kinds``), and
+   what becomes of it is compared with what they have.
+2. Of what seems stale, or could not be asked about, the text of the rules tells what
+   none of them can have given (``shapes``): that is stale without doubt.
+3. What some rule may have given is asked about again, as if it had come in by another
+   interface, and left alone where chance or a program may have chosen its way
+   (``doubts``).
+
+A rule that decides by chance, by time or by a count may have decided otherwise for the
+next flow: what the other rules of its chain could have given counts too, uncertainly.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope import uapi
-from natscope.codec.text.natrules import Place, place, rulesets, shown
-from natscope.errors import NatscopeError
-from natscope.model.bundle import Bundle
+from natscope.codec.text.natrules import NatRule, Place, nat_rules, place, shown
 from natscope.model.flow import Flow
-from natscope.model.journey import Rule, Sightings
-from natscope.model.packet import Packet, Question, opening
-from natscope.rehearse.answers import Answer, End, Reading
+from natscope.model.journey import Rule
+from natscope.rehearse.answers import Answer, End
+from natscope.rehearse.asking import Asking
+from natscope.rehearse.doubts import BY_ANOTHER_WAY, OWN_CHOICE, SEVERAL_WAYS, Doubts
 from natscope.rehearse.fitting import Side, destination, fits, is_moved, source
+from natscope.rehearse.kinds import Key, Kind, Kinds
+from natscope.rehearse.shapes import NOT_READ, Shapes
+from natscope.rehearse.spared import spared
 from natscope.rehearse.twin import Twin
-from natscope.table.attribution import Attribution, Making, Origin
-from natscope.table.classes import Classes
+from natscope.table.attribution import Attribution, Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable
-from natscope.table.grouping import group_rows
 
 MOST_ASKED = 2000
 """Packets sent through the twin at most: about two milliseconds each."""
-_SPORT = re.compile(r"\bsport\b|--sports?\b|--source-ports?\b|--ports\b|proto-src")
-_BITS = re.compile(
-    r"(?:addr|port) &|@(?:nh|th|ih|ll),|-m (?:u32|bpf|string)|/\d+\.\d+\.\d+\.\d+"
-)
-"""What rules compare otherwise than with constants."""
+_AGAIN = 5
+"""Besides, for so many packets one that comes in by another interface."""
 _KEPT, _LIKELY, _STALE, _FIRST_OTHER = range(4)
 """How an end of a flow compares with the twin's; from the last on, by another rule."""
+_NOT_ASKED = Making(
+    Origin.UNKNOWN, is_certain=False, why="not asked: too many kinds of flows"
+)
+_NOT_AGAIN = Making(
+    Origin.UNKNOWN, is_certain=False, why="not asked again: too many kinds of flows"
+)
+_MOVED = Making(
+    Origin.NONE, is_certain=False, why="the kernel moves a port that another flow has"
+)
+_PLAIN = Making(Origin.NONE, is_certain=False)
+Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
-Key = tuple[int, ...]
+Ends = tuple[Side, Side]
+"""The destination, and the source."""
 
 
 def attribute(table: FlowTable, twin: Twin) -> Attribution:
@@ -61,142 +75,161 @@ class Attributor:
     Args:
         twin: see :func:`attribute`.
         rules: the box's, as they are to be told: with the tool that made them and the
-            kernel's handles.  Others are told as the twin has them, without handle.
-        most: packets to send at most; see ``unasked``.
+            kernel's handles; None: as the bundle has them.
+        most: kinds of flows to send a packet for at most; see ``unasked``.
     """
 
     def __init__(
         self,
         twin: Twin,
-        rules: Iterable[Rule] = (),
+        rules: Iterable[NatRule] | None = None,
         *,
         most: int = MOST_ASKED,
     ) -> None:
-        self._twin = twin
-        self._rules = _by_place(rules)
-        self._most = most
+        box = twin.bundle
+        told = list(nat_rules(box) if rules is None else rules)
+        self._box, self._is_whole = box, not twin.missing
+        self._rules = _by_place(nat.rule for nat in told)
+        self._told, self._kinds = told, Kinds(box)
+        self._asking, self._doubts = Asking(twin), Doubts(box)
+        self._left, self._left_again = most, most // _AGAIN
         self._known: dict[Key, Answer] = {}
-        self._makings: dict[Making, int] = {}
-        texts = list(_texts(twin.bundle))
-        self._classes = Classes(texts)
-        self._by_sport = any(_SPORT.search(text) for text in texts)
-        self._by_bits = any(_BITS.search(text) for text in texts)
-        self._reading = Reading(rulesets(twin.bundle), twin.bundle)
+        self._known_again: dict[Key, list[Answer] | None] = {}
+        self._codes: dict[Making, int] = {}
+        self._makings: list[Making] = []
+        """By their codes."""
         self.unasked = 0
         """Flows no packet was sent for, since ``most`` had been."""
 
+    @cached_property
+    def _shapes(self) -> Shapes:
+        return Shapes(self._told, self._box)
+
     @property
     def asked(self) -> int:
-        """How many packets were sent."""
+        """How many kinds of flows a packet was sent for."""
         return len(self._known)
 
-    def attribute(self, table: FlowTable) -> Attribution:
-        """What made each row of a table."""
-        if len(table) == 0:
-            return Attribution((), np.zeros(0, np.intp))
-        order, groups = self._groups(table)
-        dst, src = destination(table).take(order), source(table).take(order)
-        codes = np.zeros(len(table), np.intp)
-        for key, rows in groups:
-            answer = self._answer(table, order[rows.start], key)
-            if answer is None:
-                self.unasked += rows.stop - rows.start
-                codes[rows] = self._code(_NOT_ASKED)
-            elif answer.problem is not None:
-                codes[rows] = self._code(answer.problem)
-            else:
-                codes[rows] = self._compare(dst.take(rows), src.take(rows), answer)
-        of_row = np.empty(len(table), np.intp)
-        of_row[order] = codes
-        return Attribution(tuple(self._makings), of_row)
+    def attribute(
+        self, table: FlowTable, shape: Attribution | None = None
+    ) -> Attribution:
+        """What made each row of a table.
 
-    def _groups(self, table: FlowTable) -> tuple[Rows, list[tuple[Key, slice]]]:
-        """The rows in an order in which those one packet stands for are together.
-
-        Returns:
-            the order; of each group what its rows have in common, and where they
-            stand in the order, the largest first.
+        Args:
+            table: flows of the box, translated or not.
+            shape: what the text of the rules tells of them, where that is known.
         """
-        words = self._words(table)
-        varying = [word for word in words if (word != word[0]).any()]
-        first, of_row = group_rows(varying, len(table))
-        keys = np.stack([word[first] for word in words], axis=1).tolist()
-        order = np.argsort(of_row, kind="stable")
-        ends = np.cumsum(np.bincount(of_row)).tolist()
-        slices = map(slice, [0, *ends[:-1]], ends)
-        groups = list(zip(map(tuple, keys), slices, strict=True))
-        # where not all can be asked, the largest are
-        return order, sorted(groups, key=lambda group: group[1].start - group[1].stop)
+        codes = np.full(len(table), -1, np.intp)
+        for making, rows in spared(table, self._box):
+            if rows.any():
+                codes[rows] = self._code(making)
+        rest = np.flatnonzero(codes < 0)
+        if len(rest):
+            some = None if shape is None else shape.take(rest)
+            codes[rest] = self._judged(table.mask(codes < 0), some)
+        return Attribution(tuple(self._makings), codes)
 
-    def _words(self, table: FlowTable) -> list[NDArray[np.int64]]:
-        family = table["family"]
-        words = [family, table["proto"], _expected(table)]
-        for name in ("orig_src", "orig_dst"):
-            if self._by_bits:
-                # halves: the key is of signed words
-                for half in (0, 1):
-                    words += [
-                        table[name][:, half] >> 32,
-                        table[name][:, half] << 32 >> 32,
-                    ]
-            else:
-                words.append(self._classes.addresses(family, table[name]))
-        names = ["orig_dport", *(["orig_sport"] if self._by_sport else [])]
-        for name in names:
-            exact = self._by_bits
-            words.append(table[name] if exact else self._classes.numbers(table[name]))
-        for name in ("orig_icmp_type", "orig_icmp_code", "zone", "orig_zone"):
-            if name in table.columns:
-                words += [table.has(name), table[name]]
-            else:
-                words += [np.zeros(len(table)), np.zeros(len(table))]
-        return [word.astype(np.int64) for word in words]
+    def _judged(self, table: FlowTable, shape: Attribution | None) -> Rows:
+        """The codes of rows, of which there are some."""
+        suspects = None if shape is None else shape.of(Origin.STALE)
+        ends = destination(table), source(table)
+        codes = np.empty(len(table), np.intp)
+        for kind in _in_order(self._kinds.of(table), suspects):
+            codes[kind.rows] = self._of_kind(table, ends, kind)
+        is_open = self._are(codes, Origin.STALE) | self._are(codes, Origin.UNKNOWN)
+        rows = np.flatnonzero(is_open)
+        if len(rows):
+            some = table.mask(is_open)
+            text = self._shapes.attribute(some) if shape is None else shape.take(rows)
+            codes[rows] = self._settled(some, codes[rows], text)
+        return codes
 
-    def _answer(self, table: FlowTable, row: int, key: Key) -> Answer | None:
-        found = self._known.get(key)
-        if found is None and len(self._known) < self._most:
-            (flow,) = table.take(slice(row, row + 1))
-            found = self._known[key] = self._ask(flow)
+    def _of_kind(self, table: FlowTable, ends: Ends, kind: Kind) -> Rows | int:
+        """The codes of a kind's rows, by the twin alone."""
+        answer = self._answer(table, kind)
+        if answer is None:
+            self.unasked += len(kind.rows)
+            return self._code(_NOT_ASKED)
+        dst, src = (end.take(kind.rows) for end in ends)
+        return self._compared((dst, src), answer)
+
+    def _settled(self, flows: FlowTable, codes: Rows, shape: Attribution) -> Rows:
+        """The codes of flows that seem stale, or are not known, once the text of the
+        rules is asked as well."""
+        misfits, stale = shape.of(Origin.STALE), self._are(codes, Origin.STALE)
+        told = np.array([self._code(one) for one in shape.makings], np.intp)
+        codes = np.where(misfits & ~stale, told[shape.of_row], codes)
+        rows = np.flatnonzero(stale)
+        for kind in self._kinds.of(flows.take(rows)) if len(rows) else ():
+            at, cannot = rows[kind.rows], misfits[rows[kind.rows]]
+            if not self._known[kind.key].is_open:
+                codes[at[cannot]] = self._assured(codes[at[cannot]])
+            may_be = at[~cannot]
+            if len(may_be):
+                some = flows.take(may_be)
+                codes[may_be] = self._doubted(some, kind.key, codes[may_be])
+        return codes
+
+    def _answer(self, table: FlowTable, kind: Kind) -> Answer | None:
+        found = self._known.get(kind.key)
+        if found is None and self._left > 0:
+            self._left -= 1
+            found = self._asking.about(_first(table, kind.rows))
+            self._known[kind.key] = found
         return found
 
-    def _ask(self, flow: Flow) -> Answer:
-        """What the twin does with the first packet of a flow."""
-        if flow.master is not None or (flow.status or 0) & uapi.Status.EXPECTED:
-            return Answer(problem=_OF_HELPER)
-        packet = opening(flow.orig)
-        try:
-            iif = self._twin.origin(packet)
-            if iif is None and flow.orig.dst.is_multicast:
-                return Answer.unknown("its program chose the interface it left by")
-            seen = self._send(Question(packet, iif))
-            if _zones(seen.after) == _zones(flow):
-                return self._reading.answer(seen)
-            return self._in_its_zone(flow, packet) or self._reading.doubted(seen)
-        except NatscopeError as error:
-            return Answer.unknown(str(error))
+    def _doubted(self, flows: FlowTable, key: Key, codes: Rows) -> Rows:
+        """The codes of flows of one kind that seem stale, though some rule may have
+        given what they have."""
+        is_source = np.array([self._makings[one].dst is None for one in codes.tolist()])
+        codes[self._doubts.several_ways(flows) & is_source] = self._code(SEVERAL_WAYS)
+        codes[self._doubts.own_choice(flows)] = self._code(OWN_CHOICE)
+        rows = np.flatnonzero(self._are(codes, Origin.STALE))
+        if not len(rows):
+            return codes
+        answers = self._answers_again(_first(flows, rows), key)
+        if answers is None:
+            codes[rows] = self._code(_NOT_AGAIN)
+            return codes
+        ends = destination(flows).take(rows), source(flows).take(rows)
+        for answer in answers:
+            others = self._compared(ends, answer, why=BY_ANOTHER_WAY)
+            is_made = self._are(others, Origin.RULE) | self._are(others, Origin.NONE)
+            codes[rows[is_made]] = others[is_made]
+        return codes
 
-    def _in_its_zone(self, flow: Flow, packet: Packet) -> Answer | None:
-        """The same addresses may have come in by an interface of another zone."""
-        if not any(_zones(flow)):
-            return None
-        for link in self._twin.bundle.links:
-            if link.up and "LOOPBACK" not in link.flags:
-                seen = self._send(Question(packet, link.name))
-                if _zones(seen.after) == _zones(flow):
-                    return self._reading.answer(seen)
-        return None
+    def _assured(self, codes: Rows) -> Rows:
+        """The same beyond doubt: whatever chance decides, no rule gives it."""
+        found = codes.copy()
+        for code in np.unique(codes).tolist():
+            making = replace(self._makings[code], is_certain=self._is_whole)
+            found[codes == code] = self._code(making)
+        return found
 
-    def _send(self, question: Question) -> Sightings:
-        seen = self._twin.send(question)
-        if seen.before is not None:
-            self._twin.forget(seen.before)
-            seen = self._twin.send(question)
-        if seen.after is not None:
-            self._twin.forget(seen.after)
-        return seen
+    def _answers_again(self, flow: Flow, key: Key) -> list[Answer] | None:
+        """By each other interface it may have come in by; None: they are too many."""
+        if key not in self._known_again:
+            ways = self._asking.other_ways(flow, self._doubts.ways(flow))
+            if len(ways) > self._left_again:
+                return None
+            self._left_again -= len(ways)
+            self._known_again[key] = list(self._asking.by_ways(flow, ways))
+        return self._known_again[key]
 
-    def _compare(self, dst: Side, src: Side, answer: Answer) -> Rows:
-        """Of each row of a group, the code of what made it."""
+    def _compared(self, ends: Ends, answer: Answer, why: str | None = None) -> Rows:
+        """Of flows an answer stands for, the codes of what made them.
+
+        Args:
+            ends: of the flows.
+            answer: what becomes of their first packet.
+            why: what is to be said of those that are not stale.
+        """
+        dst, src = ends
+        if answer.problem is not None:
+            codes = np.full(len(dst.now), self._code(answer.problem))
+            if answer.problem.origin is Origin.STALE:
+                codes[~is_moved(dst) & ~is_moved(src)] = self._code(_PLAIN)
+            return codes
         to, of = _choices(dst, answer.dst), _choices(src, answer.src)
         width = max(len(answer.dst.others), len(answer.src.others)) + _FIRST_OTHER
         found = (to * width + of) * 2 + is_moved(src)
@@ -204,60 +237,66 @@ class Attributor:
         for choice in np.unique(found).tolist():
             pair, moved = divmod(choice, 2)
             making = self._making(answer, pair // width, pair % width, moved)
+            if why is not None and making.origin is not Origin.STALE:
+                making = replace(making, is_certain=False, why=why)
             codes[found == choice] = self._code(making)
         return codes
 
     def _making(self, answer: Answer, dst: int, src: int, moved: int) -> Making:
-        stale = [
-            end.would for end, choice in ((answer.dst, dst), (answer.src, src))
-            if choice == _STALE
-        ]  # fmt: skip
-        dnat, snat = _rule(answer.dst, dst), _rule(answer.src, src)
-        certain = dst == _KEPT and src == _KEPT
-        dnat, snat = self._told(dnat), self._told(snat)
-        if stale:
+        dnat, snat = (
+            self._as_told(_rule(end, choice))
+            for end, choice in ((answer.dst, dst), (answer.src, src))
+        )
+        if _STALE in (dst, src):
+            doubtful = answer.dst.is_doubtful or answer.src.is_doubtful
             return Making(
-                Origin.STALE, dnat, snat, certain_of(answer), ", ".join(stale)
-            )
+                Origin.STALE, dnat, snat, self._is_whole and not doubtful,
+                Contradiction(answer.dst.would) if dst == _STALE else None,
+                Contradiction(answer.src.would) if src == _STALE else None,
+            )  # fmt: skip
+        if dnat is None and snat is None and moved:
+            return _MOVED  # a rule that is gone may have done it as well
+        is_certain = dst == _KEPT and src == _KEPT
         if dnat is None and snat is None:
-            if moved:
-                # a rule that is gone may have done it as well
-                return Making(Origin.NONE, is_certain=False, why=_MOVED)
-            return Making(Origin.NONE, is_certain=certain)
-        return Making(Origin.RULE, dnat, snat, certain)
+            return Making(Origin.NONE, is_certain=is_certain)
+        return Making(Origin.RULE, dnat, snat, is_certain)
 
-    def _told(self, rule: Rule | None) -> Rule | None:
+    def _as_told(self, rule: Rule | None) -> Rule | None:
         if rule is None:
             return None
         known = self._rules.get(place(rule))
-        if known is not None:
-            return known
-        return replace(rule, text=shown(rule.text), handle=None)
+        return known or replace(rule, text=shown(rule.text), handle=None)
 
     def _code(self, making: Making) -> int:
-        if self._twin.bundle.missing:
-            making = _lessened(making)
-        return self._makings.setdefault(making, len(self._makings))
+        """A making's number, lessened where a rule or a route may be missing."""
+        if self._box.missing:
+            is_stale = making.origin is Origin.STALE
+            making = NOT_READ if is_stale else replace(making, is_certain=False)
+        code = self._codes.setdefault(making, len(self._codes))
+        if code == len(self._makings):
+            self._makings.append(making)
+        return code
+
+    def _are(self, codes: Rows, origin: Origin) -> Mask:
+        """Which codes are of an origin."""
+        origins = np.array([making.origin for making in self._makings], np.intp)
+        found: Mask = origins[codes] == origin
+        return found
 
 
-_NOT_ASKED = Making(
-    Origin.UNKNOWN, is_certain=False, why="not asked: too many kinds of flows"
-)
-_NOT_READ = "not all of the box could be read"
-_MOVED = "the kernel moves a port that another flow has"
-_OF_HELPER = Making(Origin.NONE, why="as the flow that expected it")
+def _first(table: FlowTable, rows: Rows) -> Flow:
+    (flow,) = table.take(rows[:1])
+    return flow
 
 
-def _lessened(making: Making) -> Making:
-    """What may still be said where a rule or a route may be missing."""
-    if making.origin is Origin.STALE:
-        return Making(Origin.UNKNOWN, is_certain=False, why=_NOT_READ)
-    return replace(making, is_certain=False)
+def _in_order(kinds: list[Kind], suspects: Mask | None) -> list[Kind]:
+    """What seems stale first, then the largest: perhaps not all can be asked about."""
 
+    def rank(kind: Kind) -> tuple[bool, int]:
+        is_suspect = suspects is not None and bool(suspects[kind.rows].any())
+        return not is_suspect, -len(kind.rows)
 
-def certain_of(answer: Answer) -> bool:
-    """Whether an answer leaves no doubt that a flow is stale."""
-    return not (answer.dst.is_doubtful or answer.src.is_doubtful)
+    return sorted(kinds, key=rank)
 
 
 def _by_place(rules: Iterable[Rule]) -> dict[Place, Rule]:
@@ -274,9 +313,8 @@ def _rule(end: End, choice: int) -> Rule | None:
 
 def _choices(side: Side, end: End) -> Rows:
     """Of each row: kept, likely, stale, or which of the other rules fits."""
-    n = len(side.has_port)
-    found = np.full(n, _STALE, np.intp)
-    is_claimed = np.zeros(n, np.bool_)
+    found = np.full(len(side.has_port), _STALE, np.intp)
+    is_claimed = np.zeros(len(found), np.bool_)
     for number, (_, expected) in enumerate(end.others):
         fitting = fits(side, expected)
         found[fitting & ~is_claimed] = number + _FIRST_OTHER
@@ -286,31 +324,3 @@ def _choices(side: Side, end: End) -> Rows:
     own = fits(side, end.expected)
     found[own] = np.where(is_claimed[own] | end.is_open, _LIKELY, _KEPT)
     return found
-
-
-def _zones(flow: Flow | None) -> tuple[int, ...]:
-    if flow is None:
-        return (0, 0, 0)
-    return tuple(zone or 0 for zone in (flow.zone, flow.orig.zone, flow.reply.zone))
-
-
-def _expected(table: FlowTable) -> NDArray[np.bool_]:
-    """Flows a helper expected: they are translated as their master is."""
-    told: NDArray[np.bool_] = table["status"] & np.uint32(uapi.Status.EXPECTED) != 0
-    return told & table.has("status") | table.has("master_src")
-
-
-def _texts(bundle: Bundle) -> Iterator[str]:
-    """All that has constants packets are compared with."""
-    for ruleset in bundle.rulesets:
-        yield ruleset.text
-    for route in bundle.routes:
-        yield f"{route.dst} {route.src or ''}"
-    for rule in bundle.rules:
-        yield f"{rule.src or ''} {rule.dst or ''}"
-        for ports in (rule.sport, rule.dport):
-            if ports is not None:
-                yield f"{ports[0]} {ports[1]}"
-    for link in bundle.links:
-        for address in link.addresses:
-            yield str(address.local)

@@ -71,11 +71,7 @@ class Expected:
 
 def fits(side: Side, expected: Expected) -> Mask:
     """Which flows have at this end what is expected."""
-    found = _in_spans(side.was, side.now, expected.spans)
-    for word, shift in ((0, 64), (1, 0)):
-        bits = np.uint64(expected.host_bits >> shift & _WORD)
-        if bits:
-            found &= (side.was[:, word] ^ side.now[:, word]) & bits == 0
+    found = _address_fits(side, expected)
     if not expected.is_free:
         found &= _port_fits(side, expected.ports)
     return found
@@ -86,14 +82,53 @@ def is_moved(side: Side) -> Mask:
     return ~fits(side, Expected(None))
 
 
-def _in_spans(was: Array, now: Array, spans: tuple[Span, ...] | None) -> Mask:
-    if spans is None:
-        same: Mask = (was[:, 1] == now[:, 1]) & (was[:, 0] == now[:, 0])
-        return same
-    found = np.full(len(now), not spans)
-    for first, last in spans:
-        found |= ~_below(now, first) & _below(now, last + 1)
+def within(words: Array, spans: tuple[Span, ...]) -> Mask:
+    """Which addresses lie in one of some spans.
+
+    Args:
+        words: (n, 2) high and low word.
+        spans: at least one.
+    """
+    if max(last for _, last in spans) > _WORD:
+        above = [~_below(words, first) & _below(words, last + 1)
+                 for first, last in spans]  # fmt: skip
+        found: Mask = np.logical_or.reduce(above)
+        return found
+    is_v4, low = words[:, 0] == 0, words[:, 1]
+    if len(spans) == 1:
+        ((first, last),) = spans
+        found = is_v4 & (low >= np.uint64(first)) & (low <= np.uint64(last))
+        return found
+    merged = _merged(spans)
+    at = np.searchsorted(merged[:, 0], low, side="right")
+    found = is_v4 & (at > 0) & (low <= merged[at - 1, 1])
     return found
+
+
+def _address_fits(side: Side, expected: Expected) -> Mask:
+    was, now, spans = side.was, side.now, expected.spans
+    if spans is None:
+        found: Mask = (was[:, 1] == now[:, 1]) & (was[:, 0] == now[:, 0])
+    elif spans:
+        found = within(now, spans)
+    else:
+        found = np.ones(len(now), np.bool_)
+    for word, shift in ((0, 64), (1, 0)):
+        bits = np.uint64(expected.host_bits >> shift & _WORD)
+        if bits:
+            found &= (was[:, word] ^ now[:, word]) & bits == 0
+    return found
+
+
+def _merged(spans: tuple[Span, ...]) -> Array:
+    """Spans in order, and apart from each other."""
+    found: list[list[int]] = []
+    for first, last in sorted(spans):
+        if found and first <= found[-1][1] + 1:
+            found[-1][1] = max(found[-1][1], last)
+        else:
+            found.append([first, last])
+    return np.array(found, np.uint64)
 
 
 def _below(words: Array, bound: int) -> Mask:

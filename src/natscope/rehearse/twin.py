@@ -285,7 +285,7 @@ class Twin(Closing):
         self.tracked = tracking.tracked(self._listed.rules)
         """The IP versions conntrack looks at."""
 
-    def _ruleset(self) -> ruleset.Ruleset:
+    def _ruleset(self) -> ruleset.RuleIndex:
         """The rules with their handles in the twin."""
         # -t: the elements of sets may be many, and are no rules
         listed = self._private.run(["nft", "-s", "-a", "-t", "list", "ruleset"])

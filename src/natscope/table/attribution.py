@@ -26,6 +26,18 @@ class Origin(IntEnum):
     """It cannot be told; ``why`` says what was missing."""
 
 
+UNTRANSLATED = "untranslated"
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """An end of a flow that no rule of today makes what it is."""
+
+    would: str | None = None
+    """What they make of it: an address, with the port where that changes, or
+    ``untranslated``; None: that was not asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Making:
     """What made a translation."""
@@ -38,13 +50,25 @@ class Making:
     is_certain: bool = True
     """False: another rule could have given the same, or a rule decides by chance, by
     time, by a count, or by what no saved flow tells."""
+    dst: Contradiction | None = None
+    """Of a stale one, the destination, if that is stale."""
+    src: Contradiction | None = None
+    """The same of the source.  A stale one of neither would be dropped."""
     why: str | None = None
-    """Of a stale one, what would be now; of others, why there is no rule."""
+    """Of a stale one, what drops it; of others, why there is no rule, or a doubt."""
+    by_shape: bool = False
+    """The text of the rules alone tells it: the kernel was not asked."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Both, the destination's first."""
         return tuple(rule for rule in (self.dnat, self.snat) if rule is not None)
+
+    @property
+    def would(self) -> tuple[str, ...]:
+        """What the stale ends would be today, where that is known."""
+        ends = (end.would for end in (self.dst, self.src) if end is not None)
+        return tuple(would for would in ends if would is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,16 @@ class Attribution:
 
     makings: tuple[Making, ...]
     of_row: NDArray[np.intp]
+
+    def take(self, rows: NDArray[np.intp]) -> Attribution:
+        """The same of some rows."""
+        return Attribution(self.makings, self.of_row[rows])
+
+    def of(self, origin: Origin) -> NDArray[np.bool_]:
+        """Which rows have an origin."""
+        chosen = [making.origin is origin for making in self.makings]
+        found: NDArray[np.bool_] = np.array([*chosen, False], np.bool_)[self.of_row]
+        return found
 
 
 Attribute = Callable[[FlowTable], Attribution]

@@ -72,10 +72,9 @@ def said(making: Making) -> str:
             return f"{doubt}no rule: {making.why}" if making.why else ""
         case Origin.UNKNOWN:
             return f"not known: {making.why}"
-    why = making.why or ""
-    if why.startswith("dropped"):
-        return f"{doubt}no rule now ({why})"
-    return f"{doubt}no rule now (would be {why})"
+    if making.would:
+        return f"{doubt}no rule now (would be {', '.join(making.would)})"
+    return f"{doubt}no rule now" + (f" ({making.why})" if making.why else "")
 
 
 def told(attribution: Attribution | None, rows: int) -> v.Names:

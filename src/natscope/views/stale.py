@@ -1,12 +1,11 @@
 """Flows that contradict the box: translated as no rule of today would, or not at all.
 
-What made the flows is asked elsewhere (``rehearse.staleness``); here it is told apart
+What made the flows is asked elsewhere (``rehearse.attribution``); here it is told apart
 why they are stale, and flows alike are put together.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,14 +13,19 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope import uapi
 from natscope.codec.text.natrules import NatRule
 from natscope.model.bundle import Bundle
 from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
 from natscope.model.nat import Endpoint
 from natscope.table.age import age_s
-from natscope.table.attribution import Attribution, Making, Origin
+from natscope.table.attribution import (
+    UNTRANSLATED,
+    Attribution,
+    Contradiction,
+    Making,
+    Origin,
+)
 from natscope.table.flowtable import FlowTable
 from natscope.table.grouping import group_rows
 from natscope.views.who import show
@@ -31,13 +35,7 @@ Rows = NDArray[np.intp]
 
 YOUNGEST_S = 1
 """Younger flows are left alone: their rule may have been on its way with them."""
-_UNTRANSLATED = "untranslated"
-_DROPPED = "dropped"
-_ZONING = re.compile(r"\bzone set\b|--zone")
-_NAT = {
-    "orig_dst": ("reply_src", uapi.Status.DST_NAT),
-    "orig_src": ("reply_dst", uapi.Status.SRC_NAT),
-}
+TOO_YOUNG = "younger than a second"
 
 
 class Reason(StrEnum):
@@ -83,10 +81,8 @@ class Stale:
     flows: int
     """How many were looked at."""
     groups: tuple[Group, ...]
-    left_out: Mapping[str, int]
-    """Flows that were not judged, by why."""
-    not_rehearsed: Mapping[str, int]
-    """Flows only the rules' shape was asked about, which does not contradict them."""
+    not_judged: Mapping[str, int]
+    """Flows that are not called stale, though they may be, by why."""
 
     def rows(self, *, uncertain: bool) -> Rows:
         """The stale flows; without ``uncertain`` those beyond doubt alone."""
@@ -98,73 +94,36 @@ class Stale:
         return sum(len(group.rows) for group in self.groups)
 
 
-def left_out(
-    table: FlowTable, evidence: Evidence, bundle: Bundle
-) -> Iterator[tuple[str, Mask]]:
-    """Which rows the box's rules say nothing about, by why; a row may be there twice.
-
-    Args:
-        table: flows of the box.
-        evidence: read with them.
-        bundle: the box, read after them.
-    """
+def too_young(table: FlowTable, evidence: Evidence) -> Mask:
+    """Which rows are not to be judged yet, where it is known when they began."""
     age, known = age_s(table, evidence)
-    yield "younger than a second", known & (age < YOUNGEST_S)
-    expected = table["status"] & np.uint32(uapi.Status.EXPECTED) != 0
-    yield (
-        "expected by a helper, and translated as their master is",
-        (expected & table.has("status")) | table.has("master_src"),
-    )
-    if not any(_ZONING.search(one.text) for one in bundle.rulesets):
-        zoned = np.zeros(len(table), np.bool_)
-        for name in ("zone", "orig_zone", "reply_zone"):
-            zoned |= table[name] != 0
-        yield "in zones no rule sets", zoned
-    yield "turned by something else than NAT rules", _turned_otherwise(table)
-
-
-def _turned_otherwise(table: FlowTable) -> Mask:
-    """Tuples that differ without a bit that says so: IPVS (ip_vs_update_conntrack)."""
-    found = np.zeros(len(table), np.bool_)
-    for was, (now, bit) in _NAT.items():
-        differ = (table[was] != table[now]).any(axis=1)
-        found |= differ & (table["status"] & np.uint32(bit) == 0)
-    told: Mask = table.has("status") & ~table.has("status_mask")
-    return found & told
+    return known & (age < YOUNGEST_S)
 
 
 def stale(
     table: FlowTable,
     attribution: Attribution,
-    is_rehearsed: Mask,
     box: Bundle,
     rules: list[NatRule],
-    left_out: Mapping[str, int],
+    young: int = 0,
 ) -> Stale:
     """The stale flows, and why each is.
 
     Args:
         table: flows of the box.
         attribution: what made each.
-        is_rehearsed: of which the twin was asked.
         box: its addresses tell why.
         rules: of the box, for the addresses they give.
-        left_out: see Stale; flows that are not in the table.
+        young: flows that are not in the table: see ``too_young``.
     """
-    facts = _Facts(box, rules)
-    groups = [
-        group
-        for group in _groups(table, attribution, is_rehearsed, facts)
-        if group.reasons
-    ]
+    groups = list(_groups(table, attribution, _Facts(box, rules)))
     groups.sort(key=lambda group: (not group.is_certain, -len(group.rows)))
-    unsaid: dict[str, int] = {}
+    not_judged = {TOO_YOUNG: young} if young else {}
     of_making = np.bincount(attribution.of_row, minlength=len(attribution.makings))
     for making, count in zip(attribution.makings, of_making.tolist(), strict=True):
-        if making.origin is Origin.UNKNOWN and count and making.why:
-            unsaid[making.why] = unsaid.get(making.why, 0) + count
-    flows = len(table) + sum(left_out.values())
-    return Stale(flows, tuple(groups), left_out, unsaid)
+        if making.origin is not Origin.STALE and count and making.why:
+            not_judged[making.why] = not_judged.get(making.why, 0) + count
+    return Stale(len(table) + young, tuple(groups), not_judged)
 
 
 class _Facts:
@@ -184,12 +143,13 @@ class _Facts:
         ]
 
     def source_reason(self, now: Endpoint, would: str | None) -> Reason:
-        """Why a public address is stale."""
+        """Why a public address is stale; with a port, only that was exchanged."""
         own = self._link.get(str(now.address))
         number = int(now.address)
-        if own is None and not any(a <= number <= b for a, b in self._given):
+        is_known = own is not None or any(a <= number <= b for a, b in self._given)
+        if now.port is None and not is_known:
             return Reason.ADDRESS_GONE
-        if would in (None, _UNTRANSLATED):
+        if would in (None, UNTRANSLATED):
             return Reason.RULE_GONE
         other = self._link.get(would or "")
         if own is not None and other is not None and own != other:
@@ -202,92 +162,107 @@ class _Facts:
 
 
 def _groups(
-    table: FlowTable, attribution: Attribution, is_rehearsed: Mask, facts: _Facts
+    table: FlowTable, attribution: Attribution, facts: _Facts
 ) -> Iterator[Group]:
-    is_stale = np.array([m.origin is Origin.STALE for m in attribution.makings], bool)
-    if not is_stale.any():
-        return
-    rows = np.flatnonzero(is_stale[attribution.of_row])
+    rows = np.flatnonzero(attribution.of(Origin.STALE))
     if not len(rows):
         return
-    found = table.take(rows)
-    codes, rehearsed = attribution.of_row[rows], is_rehearsed[rows]
-    moved = [(found[was] != found[now]).any(axis=1) for was, (now, _) in _NAT.items()]
-    moved[0] |= found["orig_dport"] != found["reply_sport"]
-    words = [codes, rehearsed, *moved, found["family"], found["proto"]]
-    words += [*np.where(moved[0][:, None], found["reply_src"], 0).T]
-    words += [np.where(moved[0], found["reply_sport"], 0)]
-    words += [*np.where(moved[1][:, None], found["reply_dst"], 0).T]
-    varying = [word for word in words if (word != word[0]).any()]
-    first, of_row = group_rows(varying, len(found))
-    order = np.argsort(of_row, kind="stable")
-    ends = np.cumsum(np.bincount(of_row)).tolist()
-    slices = map(slice, [0, *ends[:-1]], ends)
-    flows = found.take(first)
-    for row, flow, part in zip(first.tolist(), flows, slices, strict=True):
-        making = attribution.makings[codes[row]]
-        ends_moved = bool(moved[0][row]), bool(moved[1][row])
-        alike = np.sort(rows[order[part]])
-        yield _group(flow, making, ends_moved, alike, bool(rehearsed[row]), facts)
-
-
-def _group(
-    flow: Flow, making: Making, moved: tuple[bool, bool], rows: Rows,
-    is_rehearsed: bool, facts: _Facts,
-) -> Group:  # fmt: skip
-    parts = list(_parts(flow, making, moved, facts))
-    return Group(
-        tuple(reason for reason, *_ in parts),
-        "; ".join(said for _, _, _, said in parts),
-        tuple(now for _, now, _, _ in parts if now),
-        tuple(would for _, _, would, _ in parts if would),
-        is_rehearsed,
-        making.is_certain,
-        rows,
+    codes = attribution.of_row[rows]
+    first, of_row = _alike(table, rows, attribution)
+    parts = np.split(
+        rows[np.argsort(of_row, kind="stable")], np.cumsum(np.bincount(of_row))[:-1]
     )
+    flows = table.take(rows[first])
+    for code, flow, alike in zip(codes[first].tolist(), flows, parts, strict=True):
+        making = attribution.makings[code]
+        said = list(_parts(flow, making, facts))
+        yield Group(
+            tuple(part.reason for part in said),
+            "; ".join(part.said for part in said),
+            tuple(part.now for part in said if part.now),
+            tuple(part.would for part in said if part.would),
+            not making.by_shape,
+            making.is_certain,
+            alike,
+        )
 
 
-_Part = tuple[Reason, str, str, str]
-"""Why, how it is, how it would be, and both in words."""
+def _alike(table: FlowTable, rows: Rows, attribution: Attribution) -> tuple[Rows, Rows]:
+    """Rows of which the same is said: see ``FlowTable.group``."""
+    codes = attribution.of_row[rows]
+    words = [codes, table["family"][rows], table["proto"][rows]]
+    for end, names in (
+        ("dst", ("orig_dst", "reply_src", "orig_dport", "reply_sport")),
+        ("src", ("orig_src", "reply_dst", "orig_sport", "reply_dport")),
+    ):
+        told = [getattr(making, end) is not None for making in attribution.makings]
+        is_stale = np.array(told)[codes]
+        was, now, old_port, port = (table[name][rows] for name in names)
+        is_other = (was != now).any(axis=1)
+        moved = is_other | (old_port != port)
+        # where a source gets another address, the kernel chooses the port
+        told_port = np.where(is_other, 0, port) if end == "src" else port
+        # of what is not said, rows may differ
+        words += [np.where(is_stale, moved, False)]
+        words += [np.where(is_stale & moved, w, 0) for w in (*now.T, told_port)]
+    varying = [word for word in words if (word != word[0]).any()]
+    return group_rows(varying, len(rows))
 
 
-def _parts(
-    flow: Flow, making: Making, moved: tuple[bool, bool], facts: _Facts
-) -> Iterator[_Part]:
-    """What is stale of a flow: nothing, where it is not translated and not to be."""
-    why = making.why or ""
-    if why.startswith(_DROPPED):
-        if any(moved):
-            said = f"translated; today the first packet would be {why}"
-            yield Reason.DROPPED, "", why, said
-        return
-    would = why.split(", ") if why else []
-    if moved[0] and making.dnat is None:
-        target = show(Endpoint(flow.reply.src, flow.reply.sport), flow.proto)
-        yield _destination(target, would.pop(0) if would else None)
-    if moved[1] and making.snat is None:
-        now = Endpoint(flow.reply.dst)
-        yield _source(now, would.pop() if would else None, facts)
-    if would and not (moved[0] and making.dnat is None):
-        how = "leaves as it came" if moved[0] else "not translated"
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is said of one end, or of a flow as a whole."""
+
+    reason: Reason
+    now: str
+    would: str
+    said: str
+
+
+def _parts(flow: Flow, making: Making, facts: _Facts) -> Iterator[_Part]:
+    orig, reply = flow.orig, flow.reply
+    is_moved = (orig.dst, orig.dport) != (reply.src, reply.sport)
+    born_before = []
+    if making.dst is not None:
+        if is_moved:
+            target = show(Endpoint(reply.src, reply.sport), flow.proto)
+            yield _destination(target, making.dst)
+        else:
+            born_before.append(making.dst.would)
+    if making.src is not None:
+        if orig.src != reply.dst:
+            yield _source(Endpoint(reply.dst), flow.proto, making.src, facts)
+        elif orig.sport != reply.dport:
+            now = Endpoint(reply.dst, reply.dport)
+            yield _source(now, flow.proto, making.src, facts)
+        else:
+            born_before.append(making.src.would)
+    if born_before:
+        would = [one for one in born_before if one]
+        how = "leaves as it came" if is_moved else "not translated"
         said = f"{how}; the rules of today say {' and '.join(would)}"
-        yield Reason.BORN_BEFORE, "", ", ".join(would), said
+        yield _Part(Reason.BORN_BEFORE, "", ", ".join(would), said)
+    elif making.dst is None and making.src is None:
+        why = making.why or ""
+        said = f"translated; today the first packet would be {why}"
+        yield _Part(Reason.DROPPED, "", why, said)
 
 
-def _destination(now: str, would: str | None) -> _Part:
-    if would is None or would == _UNTRANSLATED:
+def _destination(now: str, end: Contradiction) -> _Part:
+    if end.would in (None, UNTRANSLATED):
         said = f"goes to {now}; no rule of today sends it there"
-        return Reason.RULE_GONE, now, would or "", said
-    said = f"goes to {now}; the rules of today say {would}"
-    return Reason.TARGET_CHANGED, now, would, said
+        return _Part(Reason.RULE_GONE, now, end.would or "", said)
+    said = f"goes to {now}; the rules of today say {end.would}"
+    return _Part(Reason.TARGET_CHANGED, now, end.would, said)
 
 
-def _source(now: Endpoint, would: str | None, facts: _Facts) -> _Part:
-    reason, own = facts.source_reason(now, would), str(now.address)
+def _source(now: Endpoint, proto: int, end: Contradiction, facts: _Facts) -> _Part:
+    would = end.would
+    reason, own = facts.source_reason(now, would), show(now, proto)
     match reason:
         case Reason.ADDRESS_GONE:
             said = f"leaves as {own}, which the box no longer has"
-            if would not in (None, _UNTRANSLATED):
+            if would not in (None, UNTRANSLATED):
                 said += f"; the rules of today say {would}"
         case Reason.ROUTE_MOVED:
             there = facts.link(would or "")
@@ -296,4 +271,4 @@ def _source(now: Endpoint, would: str | None, facts: _Facts) -> _Part:
             said = f"leaves as {own}; the rules of today say {would}"
         case _:
             said = f"leaves as {own}; no rule of today translates it so"
-    return reason, own, would or "", said
+    return _Part(reason, own, would or "", said)

@@ -13,6 +13,8 @@ from natscope.table.flowtable import FlowTable
 from natscope.views.rules import example
 from natscope.views.stale import Group, Stale
 
+MOST_WHYS = 8
+"""Reasons that are told in sentences."""
 COLUMNS = (
     *("reason", "certain", "judged_by", "now", "would", "proto", "orig_src"),
     *("orig_sport", "orig_dst", "orig_dport", "reply_src", "reply_sport"),
@@ -79,8 +81,7 @@ def document(found: Stale, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "schema": "natscope.stale/1",
         "flows": found.flows,
         "stale": found.count(),
-        "not_judged": dict(found.left_out),
-        "not_rehearsed": dict(found.not_rehearsed),
+        "not_judged": dict(found.not_judged),
         "groups": groups,
         "rows": rows,
     }
@@ -100,7 +101,8 @@ def summary(found: Stale) -> Iterator[str]:
     else:
         certain = len(found.rows(uncertain=False))
         yield f"{number} of {found.flows} flows are stale, {certain} beyond doubt"
-    for why, count in found.left_out.items():
+    whys = sorted(found.not_judged.items(), key=lambda one: -one[1])
+    for why, count in whys[:MOST_WHYS]:
         yield f"{count} not judged: {why}"
-    for why, count in found.not_rehearsed.items():
-        yield f"{count} judged by the rules' shape alone: {why}"
+    if others := sum(count for _, count in whys[MOST_WHYS:]):
+        yield f"{others} not judged for other reasons: --json tells them"

@@ -16,16 +16,15 @@ from natscope.model.flow import Flow
 from natscope.model.journey import Rule
 from natscope.model.tuples import FlowTuple
 from natscope.render.stale import text
-from natscope.table.attribution import Attribution, Making, Origin
+from natscope.table.attribution import Attribution, Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable
 from natscope.uapi import Status
-from natscope.views.stale import Reason, Stale, left_out, stale
+from natscope.views.stale import Reason, Stale, stale, too_young
 from natscope.views.stalerecords import document, records, summary
 
 UDP = uapi.IPPROTO_UDP
 WORLD, ALICE, BOB, SERVER = "192.0.2.9", "10.0.0.2", "10.0.0.3", "198.51.100.9"
 WAN, WAN2, GONE, POOL = "203.0.113.1", "198.18.0.1", "203.0.113.7", "203.0.113.99"
-RULE = Rule("ip", "nat", "post", "masquerade", number=1)
 DNAT = Rule("ip", "nat", "pre", "dnat to 10.0.0.3", number=1)
 
 
@@ -47,12 +46,14 @@ BOX = Bundle(
 )
 
 
-def flow(src: str, dst: str, target: str, public: str, port: int = 53) -> Flow:
+def flow(
+    src: str, dst: str, target: str, public: str, port: int = 53, sport: int = 5000
+) -> Flow:
     """From a source to a destination, which became a target and a public address."""
     ends = {word: ip_address(word) for word in (src, dst, target, public)}
     return Flow(
         FlowTuple(ends[src], ends[dst], UDP, 5000, 53),
-        FlowTuple(ends[target], ends[public], UDP, port, 5000),
+        FlowTuple(ends[target], ends[public], UDP, port, sport),
         status=Status.SRC_NAT * (src != public) | Status.DST_NAT * (dst != target),
     )
 
@@ -62,13 +63,10 @@ FORWARDED = flow(WORLD, WAN, BOB, WORLD)
 OUT = flow(ALICE, SERVER, SERVER, WAN)
 
 
-def judged(
-    rows: list[Flow], *makings: Making, rehearsed: bool = True
-) -> tuple[Stale, FlowTable]:
+def judged(rows: list[Flow], *makings: Making) -> tuple[Stale, FlowTable]:
     table = FlowTable.from_flows(rows)
     attribution = Attribution(makings, np.arange(len(rows)) % len(makings))
-    is_rehearsed = np.full(len(rows), rehearsed)
-    return stale(table, attribution, is_rehearsed, BOX, nat_rules(BOX), {}), table
+    return stale(table, attribution, BOX, nat_rules(BOX)), table
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,16 @@ class Case:
     said: str
 
 
-def gone(why: str | None, dnat: Rule | None = None, snat: Rule | None = None) -> Making:
-    return Making(Origin.STALE, dnat, snat, why is not None, why)
+def gone(dst: str | None = None, src: str | None = None) -> Making:
+    """Stale at one end or at both: it would be something else."""
+    to, of = (None if one is None else Contradiction(one) for one in (dst, src))
+    return Making(Origin.STALE, dst=to, src=of)
+
+
+def unasked(*, dst: bool = False, src: bool = False) -> Making:
+    """The same by the text of the rules."""
+    to, of = (Contradiction() if one else None for one in (dst, src))
+    return Making(Origin.STALE, is_certain=False, dst=to, src=of, by_shape=True)
 
 
 CASES = [
@@ -94,7 +100,7 @@ CASES = [
         "goes to 10.0.0.3:53; no rule of today sends it there",
     ),
     Case(
-        "no target, by shape", FORWARDED, gone(None), (Reason.RULE_GONE,),
+        "no target, by shape", FORWARDED, unasked(dst=True), (Reason.RULE_GONE,),
         "goes to 10.0.0.3:53; no rule of today sends it there",
     ),
     Case(
@@ -102,52 +108,61 @@ CASES = [
         (Reason.TARGET_CHANGED,), f"goes to {WAN}:54; the rules of today say {WAN}",
     ),
     Case(
-        "dropped", FORWARDED, gone("dropped by ip filter forward"), (Reason.DROPPED,),
+        "dropped", FORWARDED, Making(Origin.STALE, why="dropped by ip filter forward"),
+        (Reason.DROPPED,),
         "translated; today the first packet would be dropped by ip filter forward",
     ),
-    Case("dropped, and never translated", PLAIN, gone("dropped by a"), (), ""),
     Case(
-        "an address that is gone", flow(ALICE, SERVER, SERVER, GONE), gone(WAN),
+        "another source port", flow(WORLD, WAN, WAN, WORLD, sport=6000),
+        gone(src=f"{WORLD}:5001"), (Reason.SOURCE_CHANGED,),
+        f"leaves as {WORLD}:6000; the rules of today say {WORLD}:5001",
+    ),
+    Case(
+        "an address that is gone", flow(ALICE, SERVER, SERVER, GONE), gone(src=WAN),
         (Reason.ADDRESS_GONE,),
         f"leaves as {GONE}, which the box no longer has; the rules of today say {WAN}",
     ),
     Case(
         "an address that is gone, by shape", flow(ALICE, SERVER, SERVER, GONE),
-        gone(None), (Reason.ADDRESS_GONE,),
+        unasked(src=True), (Reason.ADDRESS_GONE,),
         f"leaves as {GONE}, which the box no longer has",
     ),
     Case(
-        "an address of a pool", flow(ALICE, SERVER, SERVER, POOL), gone(WAN),
+        "an address of a pool", flow(ALICE, SERVER, SERVER, POOL), gone(src=WAN),
         (Reason.SOURCE_CHANGED,), f"leaves as {POOL}; the rules of today say {WAN}",
     ),
     Case(
-        "another way out", OUT, gone(WAN2), (Reason.ROUTE_MOVED,),
+        "another way out", OUT, gone(src=WAN2), (Reason.ROUTE_MOVED,),
         f"leaves as {WAN} of wan; today by wan2 as {WAN2}",
     ),
     Case(
-        "no source rule", OUT, gone("untranslated"), (Reason.RULE_GONE,),
+        "no source rule", OUT, gone(src="untranslated"), (Reason.RULE_GONE,),
         f"leaves as {WAN}; no rule of today translates it so",
     ),
     Case(
-        "born before its rule", PLAIN, gone(WAN), (Reason.BORN_BEFORE,),
+        "born before its rule", PLAIN, gone(src=WAN), (Reason.BORN_BEFORE,),
         f"not translated; the rules of today say {WAN}",
     ),
     Case(
-        "born before its source rule", FORWARDED, gone(WAN, dnat=DNAT),
+        "born before its source rule", FORWARDED, gone(src=WAN),
         (Reason.BORN_BEFORE,), f"leaves as it came; the rules of today say {WAN}",
     ),
     Case(
-        "both ends", flow(ALICE, WAN, BOB, WAN2), gone(f"10.0.0.4:53, {WAN}"),
+        "born before both", PLAIN, gone("10.0.0.4:53", WAN), (Reason.BORN_BEFORE,),
+        f"not translated; the rules of today say 10.0.0.4:53 and {WAN}",
+    ),
+    Case(
+        "both ends", flow(ALICE, WAN, BOB, WAN2), gone("10.0.0.4:53", WAN),
         (Reason.TARGET_CHANGED, Reason.ROUTE_MOVED),
         "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53; "
         f"leaves as {WAN2} of wan2; today by wan as {WAN}",
     ),
     Case(
-        "the source of both", flow(ALICE, WAN, BOB, WAN2), gone(WAN, dnat=DNAT),
+        "the source of both", flow(ALICE, WAN, BOB, WAN2), gone(src=WAN),
         (Reason.ROUTE_MOVED,), f"leaves as {WAN2} of wan2; today by wan as {WAN}",
     ),
     Case(
-        "the target of both", flow(ALICE, WAN, BOB, WAN2), gone("10.0.0.4:53", snat=RULE),
+        "the target of both", flow(ALICE, WAN, BOB, WAN2), gone("10.0.0.4:53"),
         (Reason.TARGET_CHANGED,),
         "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
     ),
@@ -174,14 +189,14 @@ def test_each_stale_flow_has_its_reason(case: Case) -> None:
 def test_what_has_a_rule_or_is_not_known_is_not_stale(making: Making) -> None:
     found, _ = judged([FORWARDED], making)
     assert found.groups == ()
-    assert found.not_rehearsed == ({"no route": 1} if making.why else {})
+    assert found.not_judged == ({"no route": 1} if making.why else {})
 
 
 def test_a_making_no_row_has_makes_nothing_stale() -> None:
     table = FlowTable.from_flows([PLAIN])
     makings = (Making(Origin.NONE), gone("10.0.0.4:53"))
     attribution = Attribution(makings, np.zeros(1, np.intp))
-    found = stale(table, attribution, np.ones(1, np.bool_), BOX, nat_rules(BOX), {})
+    found = stale(table, attribution, BOX, nat_rules(BOX))
     assert found.groups == ()
 
 
@@ -196,6 +211,18 @@ def test_flows_that_are_stale_alike_are_told_together() -> None:
                                             "    udp"]  # fmt: skip
 
 
+def test_flows_whose_said_port_differs_are_told_apart() -> None:
+    rows = [flow(WORLD, WAN, WAN, WORLD, sport=port) for port in (6000, 6001, 6000)]
+    found, _ = judged(rows, gone(src=f"{WORLD}:5001"))
+    assert [group.rows.tolist() for group in found.groups] == [[0, 2], [1]]
+
+
+def test_flows_whose_port_the_kernel_chose_are_told_together() -> None:
+    rows = [flow(ALICE, SERVER, SERVER, WAN, sport=port) for port in (6000, 6001)]
+    found, _ = judged(rows, gone(src=WAN2))
+    assert [group.rows.tolist() for group in found.groups] == [[0, 1]]
+
+
 def test_of_many_flows_some_are_shown_unless_all_are_asked_for() -> None:
     found, table = judged([FORWARDED] * 7, gone("10.0.0.4:53"))
     assert text(found, table, Evidence(), everything=False).count("udp") == 5
@@ -204,7 +231,7 @@ def test_of_many_flows_some_are_shown_unless_all_are_asked_for() -> None:
 
 
 def test_what_is_not_certain_is_marked_and_not_for_deletion() -> None:
-    found, table = judged([FORWARDED], gone(None), rehearsed=False)
+    found, table = judged([FORWARDED], unasked(dst=True))
     assert found.rows(uncertain=False).tolist() == []
     assert found.rows(uncertain=True).tolist() == [0]
     line = text(found, table, Evidence(), everything=False).splitlines()[0]
@@ -213,7 +240,7 @@ def test_what_is_not_certain_is_marked_and_not_for_deletion() -> None:
 
 
 def test_programs_get_what_is_known_alone() -> None:
-    found, table = judged([FORWARDED, OUT], gone("10.0.0.4:53"), gone(WAN2))
+    found, table = judged([FORWARDED, OUT], gone("10.0.0.4:53"), gone(src=WAN2))
     rows = list(records(found, table, Evidence()))
     assert [row["reason"] for row in rows] == ["target-changed", "route-moved"]
     assert "idle" not in rows[0]
@@ -223,59 +250,44 @@ def test_programs_get_what_is_known_alone() -> None:
 
 
 def test_the_summary_says_what_was_not_judged() -> None:
-    found, _ = judged([FORWARDED, PLAIN], gone("10.0.0.4:53"), Making(
-        Origin.UNKNOWN, is_certain=False, why="not asked"))  # fmt: skip
-    found = replace(found, left_out={"younger than a second": 3})
+    unknown = Making(Origin.UNKNOWN, is_certain=False, why="not asked")
+    found, _ = judged([FORWARDED, PLAIN], gone("10.0.0.4:53"), unknown)
     assert list(summary(found)) == [
         "1 of 2 flows are stale, 1 beyond doubt",
-        "3 not judged: younger than a second",
-        "1 judged by the rules' shape alone: not asked",
+        "1 not judged: not asked",
     ]
 
 
+def test_of_many_reasons_why_flows_were_not_judged_the_most_frequent_are_said() -> None:
+    whys = {f"no route leads to 10.0.0.{n}": n for n in range(1, 21)}
+    lines = list(summary(Stale(210, (), whys)))
+    assert lines[1] == "20 not judged: no route leads to 10.0.0.20"
+    assert lines[-1] == "78 not judged for other reasons: --json tells them"
+    assert len(lines) == 10
+
+
 @dataclass(frozen=True)
-class Guard:
-    """A flow that is, or is not, left alone."""
+class Age:
+    """When a flow began, and whether it is too young to be judged."""
 
     id: str
-    flow: Flow
-    why: str | None
-    box: Bundle = BOX
+    start_ns: int | None
+    is_young: bool
 
 
 NOW_NS = 10**18
-ZONING = replace(BOX, rulesets=(Ruleset("nft", 'iifname "a" ct zone set 3'),))
-GUARDS = [
-    Guard("an ordinary one", FORWARDED, None),
-    Guard(
-        "half a second old",
-        replace(FORWARDED, start_ns=NOW_NS - 500_000_000),
-        "younger than a second",
-    ),
-    Guard("two seconds old", replace(FORWARDED, start_ns=NOW_NS - 2 * 10**9), None),
-    Guard(
-        "expected",
-        replace(FORWARDED, status=Status.EXPECTED | Status.DST_NAT),
-        "expected by a helper, and translated as their master is",
-    ),
-    Guard(
-        "with a master",
-        replace(FORWARDED, master=OUT.orig),
-        "expected by a helper, and translated as their master is",
-    ),
-    Guard("in a zone", replace(FORWARDED, zone=3), "in zones no rule sets"),
-    Guard("in a zone of the rules", replace(FORWARDED, zone=3), None, ZONING),
-    Guard(
-        "of IPVS",
-        replace(FORWARDED, status=Status.SEEN_REPLY),
-        "turned by something else than NAT rules",
-    ),
-    Guard("of a listing without status", replace(FORWARDED, status=None), None),
+AGES = [
+    Age("half a second old", NOW_NS - 500_000_000, is_young=True),
+    Age("two seconds old", NOW_NS - 2 * 10**9, is_young=False),
+    Age("of unknown age", None, is_young=False),
 ]
 
 
-@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.id)
-def test_flows_the_rules_say_nothing_about_are_left_alone(guard: Guard) -> None:
-    table = FlowTable.from_flows([guard.flow])
-    found = left_out(table, Evidence(now_ns=NOW_NS), guard.box)
-    assert [why for why, rows in found if rows.any()] == [guard.why] * bool(guard.why)
+@pytest.mark.parametrize("age", AGES, ids=lambda age: age.id)
+def test_a_flow_whose_rule_may_have_come_with_it_is_left_alone(age: Age) -> None:
+    table = FlowTable.from_flows([replace(FORWARDED, start_ns=age.start_ns)])
+    assert too_young(table, Evidence(now_ns=NOW_NS)).tolist() == [age.is_young]
+    found = stale(
+        table.take(slice(0)), Attribution((), np.zeros(0, np.intp)), BOX, [], 1
+    )
+    assert (found.flows, found.not_judged) == (1, {"younger than a second": 1})

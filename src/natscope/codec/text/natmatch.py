@@ -59,7 +59,9 @@ def _of_nft(rule: Rule) -> Asked:
     masked = _STRING.sub(lambda found: '"' + "_" * (len(found[0]) - 2) + '"', rule.text)
     action = _ACTION.search(masked)
     end = len(masked) if action is None else action.start()
-    head = _CONCATENATED.sub(_blank, masked[:end])
+    head = masked[:end]
+    if " . " in head:
+        head = _CONCATENATED.sub(_blank, head)
     version = _VERSIONS.get(rule.family)
     sides: dict[str, tuple[Span, ...]] = {}
     for found in _ADDRESS.finditer(head):
@@ -138,11 +140,12 @@ def _spans(texts: Iterable[str]) -> tuple[Span, ...]:
 
 
 def _span(text: str) -> Span:
+    if "/" in text:
+        network = ip_network(text, strict=False)
+        return int(network.network_address), int(network.broadcast_address)
     first, _, last = text.partition("-")
-    if last:
-        return int(ip_address(first)), int(ip_address(last))
-    network = ip_network(text, strict=False)
-    return int(network.network_address), int(network.broadcast_address)
+    low = int(ip_address(first))
+    return low, int(ip_address(last)) if last else low
 
 
 def _ports(texts: Iterable[str]) -> tuple[Span, ...]:

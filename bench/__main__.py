@@ -19,7 +19,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bench import checking, conntrack, events, rehearsal, tracing
+from bench import (
+    checking,
+    conntrack,
+    diagnosis,
+    events,
+    rehearsal,
+    staleness,
+    tracing,
+)
 from bench.fill import fill
 from bench.runs import command, paired, report, say, timed
 from natscope.codec.encode import dump_request
@@ -47,15 +55,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     sizes = [int(size) for size in options.sizes.split(",")]
     say(f"{os.uname().release}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}")
+    diagnosis.entry()
     with limit_at_least(2 * max(sizes)):
         walk = cold_start(options.runs)
         conntrack.start_up(options.runs)
         seconds = {size: measure(size, options.runs) for size in sizes}
         conntrack.measure(min(max(sizes), CHANGED), options.runs)
         events.measure(min(max(sizes), BURST), options.seconds)
+        diagnosis.measure(min(max(sizes), diagnosis.FLOWS), options.runs)
     rehearsal.measure()
     checking.measure()
     tracing.measure()
+    staleness.measure()
     small, large = min(sizes), max(sizes)
     if small != large:
         per_flow = {size: (took - walk) / size for size, took in seconds.items()}

@@ -3,75 +3,37 @@
 from __future__ import annotations
 
 import json
-import socket
+import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 import pytest
+from bench.exhaustion import Count, about, crowd
 
+from kernel.portbox import (
+    INSIDE,
+    OTHER,
+    PUBLIC,
+    SERVER,
+    box,
+    connect,
+    dropped,
+    load,
+    send,
+    use,
+)
 from natscope import uapi
 from natscope.codec.text.natrules import nat_rules
-from natscope.sources import tools
 from natscope.sources.bundle import collect
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import Namespace
-from natscope.views.counters import totals
-from natscope.views.pools import Destination, PortUse
+from natscope.views.pools import Destination
 from natscope.views.portranges import PortRanges
 from natscope.views.ports import port_use
 
 pytestmark = pytest.mark.kernel
-
-PUBLIC, SERVER, OTHER = "203.0.113.7", "198.51.100.9", "198.51.100.10"
-INSIDE = ("10.0.0.2", "10.0.0.3")
-LINKS = f"""\
-link set lo up
-link add wan type veth peer name nowhere
-link set nowhere up
-link set wan arp off up
-addr add {INSIDE[0]}/24 dev wan
-addr add {INSIDE[1]}/24 dev wan
-addr add {PUBLIC}/32 dev wan
-route add default dev wan
-"""
-RULES = """table ip nat {
-    chain post {
-        type nat hook postrouting priority srcnat; policy accept;
-        %s
-    }
-}
-"""
-
-
-@contextmanager
-def box(*rules: str) -> Iterator[ExitStack]:
-    """This namespace as a box with a line to nowhere; holds what is opened."""
-    tools.run(["ip", "-batch", "-"], stdin=LINKS)
-    tools.run(["nft", "-f", "-"], stdin=RULES % "\n        ".join(rules))
-    with ExitStack() as opened:
-        yield opened
-
-
-def send(opened: ExitStack, inside: str = INSIDE[0], to: str = SERVER) -> bool:
-    """A datagram from a port of its own; whether the kernel let it out."""
-    sock = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    sock.bind((inside, 0))
-    try:
-        sock.sendto(b"x", (to, 53))
-    except PermissionError:
-        return False
-    return True
-
-
-def connect(opened: ExitStack, inside: str, to: str = SERVER) -> None:
-    """A SYN nobody answers."""
-    sock = opened.enter_context(socket.socket())
-    sock.setblocking(False)
-    sock.bind((inside, 0))
-    sock.connect_ex((to, 80))
 
 
 def natscope(*words: str) -> Any:
@@ -82,18 +44,6 @@ def natscope(*words: str) -> Any:
         check=True,
     )
     return json.loads(done.stdout)
-
-
-def use() -> PortUse:
-    ranges = PortRanges(nat_rules(collect()))
-    with Kernel() as kernel:
-        return port_use(kernel.table(), ranges, evicts=True)
-
-
-def dropped() -> tuple[int, int]:
-    with Kernel() as kernel:
-        found = totals({cpu.cpu: cpu.counters for cpu in kernel.cpu_stats()})
-    return found["drop"], found["insert_failed"]
 
 
 def of_server(found: Sequence[Destination], to: str = SERVER) -> Destination:
@@ -110,7 +60,7 @@ def test_a_range_that_is_used_up_is_told_and_so_are_the_drops(
         assert dropped() == (4, 4)
         told = natscope("--json")
     (of,) = told["destinations"]
-    assert (of["first"], of["last"], of["rule"]) == (2000, 2009, "ip nat post #2")
+    assert (of["first"], of["last"], of["rule"]) == (2000, 2009, "ip nat post #3")
     assert (of["used"], of["hard"], of["occupancy"], of["loss"]) == (10, 10, 1, 1)
     assert (of["severity"], of["hosts"], of["fair"]) == ("critical", 2, 5)
     assert of["top_hosts"] == [
@@ -154,6 +104,21 @@ def test_the_kernel_loses_as_many_flows_as_are_foretold(netns: Namespace) -> Non
                 lost += not send(opened)
     assert foretold > 10
     assert lost == pytest.approx(foretold, abs=5 * variance**0.5)
+
+
+def test_of_64512_ports_too_as_many_are_lost_as_are_foretold(
+    netns: Namespace,
+) -> None:
+    """None while two thirds are taken, then as the clumps of taken ports have it."""
+    count = Count()
+    with crowd(random.Random(7)) as hosts:
+        assert hosts.fill_to(2 / 3) == 0
+        for level in (0.95, 0.97, 0.98):
+            about(level, hosts, count)
+    chance = count.foretold / count.tried
+    assert 0.1 < chance < 0.3
+    deviation = (count.tried * chance * (1 - chance)) ** 0.5
+    assert count.dropped == pytest.approx(count.foretold, abs=5 * deviation)
 
 
 def test_flows_keep_their_ports_where_no_range_is_named(netns: Namespace) -> None:
@@ -220,6 +185,25 @@ def test_alarms_are_raised_and_cleared_while_watched(netns: Namespace) -> None:
         _read_until(watching.stderr, "cleared: udp from ")
         peaks = {json.loads(line)["peak"] for line in _until(watching.stdout, first)}
     assert max(peaks) == 10
+
+
+def test_rules_that_change_are_seen_while_watched(netns: Namespace) -> None:
+    words = [sys.executable, "-m", "natscope", "ports", "--watch", "0.2s", "--ndjson"]
+    with box("meta l4proto udp masquerade to :2000-2009") as opened:
+        assert sum(send(opened) for _ in range(8)) == 8
+        watching = opened.enter_context(
+            subprocess.Popen(
+                words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+        opened.callback(watching.terminate)
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert json.loads(watching.stdout.readline())["last"] == 2009
+        _read_until(watching.stderr, "raised warning: udp from ")
+        load("meta l4proto udp masquerade to :2000-2099")
+        assert any(json.loads(line)["last"] == 2099 for line in watching.stdout)
+        _read_until(watching.stderr, "cleared: udp from ")
 
 
 def _until(lines: IO[str], first: dict[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from natscope import uapi
 from natscope.model.evidence import Evidence
 from natscope.model.flow import Flow
+from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import translations
-from natscope.views.pools import DestinationKey
-from natscope.views.portranges import CLASSES, IDS, PortRanges
+from natscope.views.pools import TOP_HOSTS, DestinationKey
+from natscope.views.portranges import CLASSES, IDS, PortRange, PortRanges
 from natscope.views.ports import port_use
 from natscope.views.portsearch import HARDER, MOST_TRIES, ROUNDS, loss
 from property.crowd import crowds
@@ -24,6 +26,8 @@ from strategies import flows
 
 ICMP = (uapi.IPPROTO_ICMP, uapi.IPPROTO_ICMPV6)
 CLOSING = (7, 8)
+PoolKey = tuple[Address, int, int, PortRange]
+"""Public address, protocol, zone and range."""
 
 
 def port_of(flow: Flow) -> int | None:
@@ -36,8 +40,8 @@ def zone_of(flow: Flow) -> int:
     return flow.reply.zone if flow.reply.zone is not None else flow.zone or 0
 
 
-def counted(rows: list[Flow], *, evicts: bool) -> dict[DestinationKey, tuple[int, int]]:
-    """Ports taken and ports closing of each destination, flow by flow."""
+def takers(rows: list[Flow]) -> Iterator[tuple[PoolKey, Flow, int, bool]]:
+    """Each flow that takes a port: its pool, the port, and whether it closes."""
     seen = translations(FlowTable.from_flows(rows), Evidence())
     moved = (seen.snat | seen.spat).tolist()
     taking = [
@@ -48,19 +52,23 @@ def counted(rows: list[Flow], *, evicts: bool) -> dict[DestinationKey, tuple[int
     pools = {
         (f.reply.dst, f.proto, zone_of(f)) for f, _, is_moved in taking if is_moved
     }
-    hard: dict[DestinationKey, dict[int, bool]] = defaultdict(dict)
     for flow, port, is_moved in taking:
         pool = (flow.reply.dst, flow.proto, zone_of(flow))
-        if pool not in pools:
-            continue
         status = flow.status or 0
         stuck = status & (uapi.Status.FIXED_TIMEOUT | uapi.Status.DYING)
         is_closing = is_moved and flow.tcp_state in CLOSING and not stuck
         for r in IDS if flow.proto in ICMP else CLASSES:
-            if r.first <= port <= r.last:
-                to_port = None if flow.proto in ICMP else flow.reply.sport or 0
-                ports = hard[(*pool, r, flow.reply.src, to_port)]
-                ports[port] = ports.get(port, False) or not is_closing
+            if pool in pools and r.first <= port <= r.last:
+                yield (*pool, r), flow, port, is_closing
+
+
+def counted(rows: list[Flow], *, evicts: bool) -> dict[DestinationKey, tuple[int, int]]:
+    """Ports taken and ports closing of each destination, flow by flow."""
+    hard: dict[DestinationKey, dict[int, bool]] = defaultdict(dict)
+    for pool, flow, port, is_closing in takers(rows):
+        to_port = None if flow.proto in ICMP else flow.reply.sport or 0
+        ports = hard[(*pool, flow.reply.src, to_port)]
+        ports[port] = ports.get(port, False) or not is_closing
     return {
         key: (len(ports), sum(not held for held in ports.values()))
         for key, ports in hard.items()
@@ -81,6 +89,20 @@ def test_the_destinations_of_a_pool_are_all_there(rows: list[Flow]) -> None:
     for of in use.busiest(len(use)):
         assert use.hard_of(of.key) == of.hard
         assert sum(host.ports for host in of.top) <= len(rows)
+
+
+@given(crowds | st.lists(flows(), max_size=8))
+def test_the_hosts_of_a_pool_are_those_with_most_ports(rows: list[Flow]) -> None:
+    ports: dict[PoolKey, dict[Address, set[int]]] = {}
+    for pool, flow, port, _ in takers(rows):
+        ports.setdefault(pool, {}).setdefault(flow.orig.src, set()).add(port)
+    use = port_use(FlowTable.from_flows(rows), PortRanges(), evicts=True)
+    for one in use.pools:
+        hosts = ports.get((one.public, one.proto, one.zone, one.range), {})
+        most = sorted((len(own) for own in hosts.values()), reverse=True)
+        assert [host.ports for host in one.top] == most[:TOP_HOSTS]
+        assert all(len(hosts[host.address]) == host.ports for host in one.top)
+        assert one.hosts == len(hosts)
 
 
 def round_fails(taken: set[int], hard: set[int], size: int, tries: int) -> float:

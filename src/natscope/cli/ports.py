@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from natscope.cli import diagnostics, formats, inputs, moments, output
@@ -13,26 +14,28 @@ from natscope.cli.repeat import HOME_AND_CLEAR, LONGEST_S, SHORTEST_S
 from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from natscope.codec.text.natrules import NatRule
+    from natscope.cli import attributing
     from natscope.filter import Filter
     from natscope.model.bundle import Bundle
     from natscope.sources.base import Source
-    from natscope.views.pools import PortUse
+    from natscope.views.pools import HostUse, Pool, PortUse
     from natscope.views.portalarms import Alarms, Change, PortLimits
-    from natscope.views.portranges import PortRanges
     from natscope.views.portrecords import Reading
 
 SHOWN = 10
-EVICTS_SINCE = (6, 5)
-"""Linux, from which on a search may take the port of a closing connection."""
+MOST_BUSY = 0.25
+"""Of the time, that reading again and again may take: 200,000 flows take a second."""
+RULES_BUSY = 0.05
+"""Of the time, that reading the rules again may take: a few rules take 50 ms."""
 EPILOG = """\
 examples:
   natscope ports                          each public address; the busiest destinations
   natscope ports --interval 10s           growth, and the time until ports run out
   natscope ports --watch 5s               alarms raised and cleared, and the peak
   natscope ports dst host 198.51.100.9    what goes to one server
+  natscope ports --per-host 1000          hosts with more ports than that
   natscope ports inside 10.0.0.5          destinations one host has ports of
   natscope ports saved.txt --bundle gw1.json.gz   of another box, with its rules
 A filter chooses which destinations are shown; their ports are counted whole.  TAKEN are
@@ -59,7 +62,13 @@ def parser() -> argparse.ArgumentParser:
     when.add_argument(
         "-w", "--watch", metavar="TIME", help="read again and again, with alarms"
     )
-    how = made.add_argument_group("what to tell")
+    _add_what(made)
+    formats.add_format_options(made)
+    return made
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("what to tell")
     how.add_argument(
         "-l",
         "--limit",
@@ -67,6 +76,12 @@ def parser() -> argparse.ArgumentParser:
         default=SHOWN,
         metavar="N",
         help=f"destinations shown (default {SHOWN})",
+    )
+    how.add_argument(
+        "--per-host",
+        type=int,
+        metavar="N",
+        help="name inside hosts with more than N ports of a public address",
     )
     how.add_argument(
         "--raise",
@@ -82,8 +97,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="of an alarm (default: 5 below --raise)",
     )
-    formats.add_format_options(made)
-    return made
 
 
 def run(argv: list[str]) -> int:
@@ -131,6 +144,8 @@ def _check(options: argparse.Namespace, file: str | None) -> None:
         raise UsageError("choose one of --interval and --watch")
     if options.limit < 0:
         raise UsageError("--limit takes a number from 0 up")
+    if options.per_host is not None and options.per_host < 0:
+        raise UsageError("--per-host takes a number from 0 up")
     if options.clear is None:
         options.clear = max(options.warning - 5, 0)
     if not 0 <= options.clear <= options.warning <= 100:
@@ -146,34 +161,39 @@ class _Makings:
     def __init__(
         self, box: Bundle | None, *, is_live: bool, netns: str | None = None
     ) -> None:
-        from natscope.views.portranges import PortRanges
+        from natscope.cli import attributing
+        from natscope.views.portranges import PortRanges, ranges_of
+        from natscope.views.portsearch import evicts
 
-        rules: list[NatRule] = []
+        self._netns, self._due = netns, 0.0
+        self.ranges = PortRanges()
         release = os.uname().release if is_live else None
         if box is not None:
-            from natscope.codec.text.natrules import nat_rules
-
-            rules, release = nat_rules(box), box.kernel
+            self.ranges, release = ranges_of(box), box.kernel
         elif is_live:
-            from natscope.cli import attributing
-
-            rules = attributing.box(netns, None).rules
+            self._read(partial(attributing.box, netns, None))
         else:
             diagnostics.note(
                 "the rules and the kernel are not known: the kernel's own port ranges "
                 "are taken, and closing flows keep theirs (--bundle FILE tells both)"
             )
-        self.ranges: PortRanges = PortRanges(rules)
-        self.evicts = _is_since(release, EVICTS_SINCE)
+        self.evicts = evicts(release)
 
+    def refresh(self) -> None:
+        """The rules and addresses of the live box as they are now, if it is time."""
+        from natscope.cli import attributing
 
-def _is_since(release: str | None, version: tuple[int, int]) -> bool:
-    """Whether a kernel is of this version or newer; no, if it is not known."""
-    major, _, rest = (release or "").partition(".")
-    minor = rest.partition(".")[0].partition("-")[0]
-    if not major.isdecimal() or not minor.isdecimal():
-        return False
-    return (int(major), int(minor)) >= version
+        if time.monotonic() >= self._due:
+            self._read(partial(attributing.live, self._netns))
+
+    def _read(self, read: Callable[[], attributing.Box]) -> None:
+        from natscope.views.portranges import ranges_of
+
+        begun = time.monotonic()
+        box = read()
+        self.ranges = ranges_of(box.bundle, box.rules)
+        now = time.monotonic()
+        self._due = now + (now - begun) / RULES_BUSY
 
 
 class _Readings:
@@ -259,7 +279,7 @@ def _once(
     if options.interval is not None:
         time.sleep(options.interval)
         found = readings.read()
-    _write(options, readings, found, [])
+    _write(options, readings, found)
     return inputs.report(source)
 
 
@@ -273,24 +293,45 @@ def _watch(
 
     readings = _Readings(options, source, wanted, makings)
     alarms = Alarms(limits_of(options))
+    late = False
     while True:
+        begun = time.monotonic()
+        makings.refresh()
         found = readings.read(alarms)
         _write(options, readings, found, alarms.update(readings.use))
         if options.csv or options.tsv:
             options.no_headers = True  # one heading for all readings
-        time.sleep(options.watch)
+        took = time.monotonic() - begun
+        rest = pause(options.watch, took)
+        if rest > options.watch and not late:
+            late = True
+            diagnostics.note(
+                f"a reading takes {took:.1f} s: the next comes {rest:.1f} s after it, "
+                f"for reading is to take no more than {MOST_BUSY:.0%} of the time"
+            )
+        time.sleep(rest)
+
+
+def pause(every: float, took: float) -> float:
+    """How long to rest: readings come on time, but may not eat a CPU.
+
+    Args:
+        every: seconds from one reading to the next, as asked for.
+        took: seconds of the last.
+    """
+    return max(every, took / MOST_BUSY) - took
 
 
 def _write(
     options: argparse.Namespace,
     readings: _Readings,
     found: list[Reading],
-    changes: list[Change],
+    changes: list[Change] | None = None,
 ) -> None:
     from natscope.render import ports as rendered
     from natscope.views.portrecords import COLUMNS, document, row
 
-    use, watched = readings.use, options.watch is not None
+    use, watched = readings.use, changes is not None
     stamp = {"time_ns": time.time_ns()} if watched else {}
     whole = document(
         [pool for pool in use.pools if pool.flows],
@@ -298,18 +339,29 @@ def _write(
         evicts=use.evicts,
         rose=readings.rose,
         seconds=readings.seconds,
+        changes=changes,
+        over=_over(options, use),
     )
     rows = [stamp | row(one) for one in found]
     if formats.write_rows(options, whole | stamp, rows, (*stamp, *COLUMNS)):
-        for line in rendered.changes(changes):
+        for line in rendered.changes(changes or []):
             diagnostics.note(line)
         return
     lines = _lines(options, readings, found)
-    if watched:
+    if changes is not None:
         lines = [f"{time.strftime('%H:%M:%S')}", *lines, *rendered.changes(changes)]
     text = "".join(f"{line}\n" for line in lines).encode()
     clears = watched and output.is_terminal()
     output.write(HOME_AND_CLEAR + text if clears else text)
+
+
+def _over(
+    options: argparse.Namespace, use: PortUse
+) -> list[tuple[Pool, HostUse]] | None:
+    """Inside hosts above what --per-host grants; None: nothing was asked."""
+    if options.per_host is None:
+        return None
+    return use.hosts_over(options.per_host, options.limit)
 
 
 def _lines(
@@ -327,6 +379,8 @@ def _lines(
         lines += ["", *rendered.destinations(found, heading=heading)]
     if said := rendered.troubles(found):
         lines += ["", *said]
+    if over := _over(options, readings.use):
+        lines += ["", *rendered.over(over, options.per_host)]
     if readings.rose is not None and readings.seconds is not None:
         worst = max((one.severity for one in found if one.severity), default=None)
         lines += ["", rendered.counted(readings.rose, readings.seconds, worst)]

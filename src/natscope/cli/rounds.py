@@ -7,13 +7,13 @@ import json
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from natscope.cli import output
+from natscope.cli import diagnostics, output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from natscope.views.doctor.diagnosis import Diagnosis
     from natscope.views.doctor.raised import Change
-    from natscope.views.doctor.rules import Diagnosis
     from natscope.views.doctor.snapshot import Snapshot
 
 
@@ -32,7 +32,14 @@ def watch(
     from natscope.views.doctor.raised import Raised
 
     raised = Raised()
+    unread: set[str] = set()
+    if diagnostics.is_terminal():
+        diagnostics.note("looking again and again; nothing is told until it changes")
     for snapshot in snapshots:
+        for one in snapshot.missing:
+            if one not in unread:
+                diagnostics.note(f"natscope: not read: {one}")
+                unread.add(one)
         diagnosis = ask(snapshot)
         for change in raised.look(diagnosis.findings, diagnosis.checked):
             output.write(_line(options, change).encode())

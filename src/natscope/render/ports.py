@@ -8,32 +8,48 @@ from natscope import uapi
 from natscope.model.finding import Severity
 from natscope.model.nat import Endpoint
 from natscope.render.columns import ABSENT, Row, aligned, count, percent, span
-from natscope.views.pools import Destination, DestinationKey, Pool
+from natscope.views.pools import Destination, DestinationKey, HostUse, Pool
 from natscope.views.portalarms import Change
 from natscope.views.portrecords import Reading
 from natscope.views.who import show
 
-_POOL = ("PUBLIC", "PROTO", "RANGE", "FLOWS", "PORTS", "HOSTS", "DESTINATIONS", "BY")
+_POOL = ("PUBLIC", "PROTO", "RANGE", "FLOWS", "PORTS", "DESTINATIONS", "HOSTS", "FAIR")
+_POOL_END = ("TOP-HOST", "BY")
 _DESTINATION = ("PUBLIC", "PROTO", "RANGE", "DESTINATION", "USED", "CLOSING", "OF")
 _STATE = ("TAKEN", "LOSS")
 _TREND = ("GROWTH", "TROUBLE-IN")
 _HOSTS = ("HOSTS", "TOP-HOST")
 _KERNEL = "kernel"
+MOST_POOLS = 50
+"""Lines of pools: carriers have a range for each subscriber."""
 _TOLD = ("drop", "insert_failed")
 """Counters that say new flows were dropped for want of a port."""
 
 
-def pools(found: Iterable[Pool], *, heading: bool) -> list[str]:
-    """A line a public address, protocol and range."""
+def pools(found: Sequence[Pool], *, heading: bool) -> list[str]:
+    """A line a public address, protocol and range; of very many the fullest."""
+    shown = found
+    if len(found) > MOST_POOLS:
+        shown = sorted(found, key=lambda pool: -pool.ports / pool.range.size)
+    shown = shown[:MOST_POOLS]
     rows = [
         (
             *(str(pool.public) + _zone(pool.zone), uapi.protocol_name(pool.proto)),
-            *(str(pool.range), str(pool.flows), str(pool.ports), str(pool.hosts)),
-            *(str(pool.destinations), pool.range.rule or _KERNEL),
+            *(str(pool.range), str(pool.flows), str(pool.ports)),
+            *(str(pool.destinations), str(pool.hosts), str(pool.fair)),
+            *(_first(pool.top), pool.range.rule or _KERNEL),
         )
-        for pool in found
+        for pool in shown
     ]
-    return aligned(rows, _POOL if heading else None, right=(3, 4, 5, 6))
+    heads = (*_POOL, *_POOL_END) if heading else None
+    lines = aligned(rows, heads, right=(3, 4, 5, 6, 7))
+    if len(found) > len(shown):
+        lines.append(f"and {len(found) - len(shown)} less full (--json has all)")
+    return lines
+
+
+def _first(top: Sequence[HostUse]) -> str:
+    return f"{top[0].address} {top[0].ports}" if top else ABSENT
 
 
 def destinations(readings: Sequence[Reading], *, heading: bool) -> list[str]:
@@ -89,6 +105,16 @@ def sentence(of: Destination) -> str:
             f"a fair share among {of.hosts} hosts is {of.fair}"
         )
     return text
+
+
+def over(found: Iterable[tuple[Pool, HostUse]], ports: int) -> list[str]:
+    """A sentence for each inside host that has more ports than it may have."""
+    return [
+        f"{host.address} has {host.ports} ports of "
+        f"{uapi.protocol_name(pool.proto)} {pool.public}{_zone(pool.zone)} "
+        f"({pool.range}), more than {ports}"
+        for pool, host in found
+    ]
 
 
 def changes(found: Iterable[Change]) -> list[str]:

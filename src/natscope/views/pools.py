@@ -20,8 +20,17 @@ Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 
 TOP_HOSTS = 5
-"""Inside hosts named for a destination."""
+"""Inside hosts named for a pool, and for a destination."""
 _ICMP = (uapi.IPPROTO_ICMP, uapi.IPPROTO_ICMPV6)
+
+
+@dataclass(frozen=True, slots=True)
+class HostUse:
+    """The ports an inside host has of a pool, or of one destination."""
+
+    address: Address
+    ports: int
+    """Distinct ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +46,33 @@ class Pool:
     """Distinct ports in use, toward all destinations together."""
     hosts: int
     destinations: int
+    top: tuple[HostUse, ...] = ()
+
+    @property
+    def fair(self) -> int:
+        """The ports each host may have for its own if all that are here share alike."""
+        return self.range.size // max(self.hosts, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class HostUse:
-    """The ports an inside host has of one destination."""
+class Hosts:
+    """Inside hosts as columns: those of a pool together, who has most ports first."""
 
-    address: Address
-    ports: int
+    row: Rows
+    """One of the flows of each."""
+    pool: Rows
+    ports: Numbers
+
+    def most(self, table: FlowTable, begin: int, end: int) -> tuple[HostUse, ...]:
+        """The first few from here to there."""
+        return tuple(
+            self.use(table, at) for at in range(begin, min(end, begin + TOP_HOSTS))
+        )
+
+    def use(self, table: FlowTable, at: int) -> HostUse:
+        """One of them."""
+        address = address_of(table, "orig_src", int(self.row[at]))
+        return HostUse(address, int(self.ports[at]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +140,7 @@ class PortUse:
 
     table: FlowTable
     pools: tuple[Pool, ...]
+    hosts: Hosts
     evicts: bool
     rows: Rows
     of_row: Rows
@@ -152,6 +181,20 @@ class PortUse:
         return [
             self._destination(at, rows)
             for at, rows in zip(chosen.tolist(), self._rows_of(chosen), strict=True)
+        ]
+
+    def hosts_over(self, ports: int, limit: int) -> list[tuple[Pool, HostUse]]:
+        """Inside hosts that have more ports of a pool, the largest first.
+
+        Args:
+            ports: that a host may have.
+            limit: at most so many hosts.
+        """
+        over = np.flatnonzero(self.hosts.ports > ports)
+        order = np.argsort(-self.hosts.ports[over], kind="stable")[:limit]
+        return [
+            (self.pools[self.hosts.pool[at]], self.hosts.use(self.table, at))
+            for at in over[order].tolist()
         ]
 
     def _rows_of(self, chosen: Rows) -> list[Rows]:

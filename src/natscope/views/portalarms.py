@@ -9,6 +9,8 @@ from natscope.views.pools import Destination, DestinationKey, PortUse
 
 MOST_ALARMS = 100
 """Destinations looked at for alarms; more in trouble at once are one trouble."""
+MOST_PEAKS = 10_000
+"""Destinations whose peak is kept, those looked at last: one may watch for months."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,15 @@ class PortLimits:
     fewest: int = 8
     """A range of fewer ports is meant for something fixed; full it is trouble still."""
     clear: float = 0.05
-    """So far below its limit an alarm is cleared, not to flap at it."""
+    """So far below its limit an alarm is cleared, not to flap at it; of the chance of
+    loss below half of it."""
 
     def severity(self, of: Destination, *, slack: float = 0.0) -> Severity | None:
         """How near to trouble it is; None: far.
 
         Args:
             of: a destination.
-            slack: by so much all limits are lower.
+            slack: by so much the limits are lower; those of loss by half, if any.
         """
         if of.range.size < self.fewest and of.loss < 1:
             return None
@@ -44,6 +47,7 @@ class PortLimits:
             (Severity.HIGH, self.high, self.lost_high),
             (Severity.CRITICAL, self.critical, self.lost_critical),
         ):
+            lost = lost / 2 if slack else lost
             if of.occupancy >= limit - slack or (lost and of.loss >= lost):
                 found = severity
         return found
@@ -94,8 +98,10 @@ class Alarms:
 
     def peak(self, of: Destination) -> int:
         """The most ports in use since it was first looked at; counts it too."""
-        most = max(of.used, self._peaks.get(of.key, 0))
+        most = max(of.used, self._peaks.pop(of.key, 0))
         self._peaks[of.key] = most
+        if len(self._peaks) > MOST_PEAKS:
+            del self._peaks[next(iter(self._peaks))]
         return most
 
     def update(self, use: PortUse) -> list[Change]:

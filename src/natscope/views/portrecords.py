@@ -8,8 +8,9 @@ from typing import Any
 
 from natscope import uapi
 from natscope.model.finding import Severity
-from natscope.views.pools import Destination, Pool
-from natscope.views.portalarms import Trend
+from natscope.model.tuples import Address
+from natscope.views.pools import Destination, HostUse, Pool
+from natscope.views.portalarms import Change, Trend
 from natscope.views.portranges import PortRange
 
 _DIGITS = 6
@@ -41,12 +42,9 @@ def record(reading: Reading) -> dict[str, Any]:
     of, trend = reading.of, reading.trend
     known: dict[str, Any] = {
         "severity": None if reading.severity is None else reading.severity.word,
-        "public": str(of.public),
-        "proto": uapi.protocol_name(of.proto),
-        "zone": of.zone or None,
+        **_sharing(of.public, of.proto, of.zone),
         **_range(of.range),
-        "destination": {"address": str(of.address)}
-        | ({} if of.port is None else {"port": of.port}),
+        "destination": _endpoint(of.address, of.port),
         "used": of.used,
         "hard": of.hard,
         "closing": of.closing,
@@ -58,9 +56,7 @@ def record(reading: Reading) -> dict[str, Any]:
         "trouble_in_s": None if trend is None else _whole(trend.trouble_in_s),
         "hosts": of.hosts,
         "fair": of.fair,
-        "top_hosts": [
-            {"address": str(host.address), "ports": host.ports} for host in of.top
-        ],
+        "top_hosts": _hosts(of.top),
     }
     return {name: value for name, value in known.items() if value is not None}
 
@@ -79,6 +75,8 @@ def document(
     evicts: bool,
     rose: Mapping[str, int] | None = None,
     seconds: float | None = None,
+    changes: Sequence[Change] | None = None,
+    over: Iterable[tuple[Pool, HostUse]] | None = None,
 ) -> dict[str, Any]:
     """All of it.
 
@@ -88,27 +86,66 @@ def document(
         evicts: as :func:`ports.port_use` was told.
         rose: conntrack's counters between the readings; None: there was one.
         seconds: between them.
+        changes: alarms raised and cleared by this reading; None: it is not watched.
+        over: inside hosts with more ports than they may have; None: nothing was asked.
     """
     made: dict[str, Any] = {"schema": "natscope.ports/1", "evicts_closing": evicts}
     if rose is not None:
         made |= {"interval_s": seconds, "counters": dict(rose)}
     made["pools"] = [_pool(pool) for pool in pools]
     made["destinations"] = [record(reading) for reading in readings]
+    if over is not None:
+        made["hosts_over"] = [
+            {
+                **_sharing(pool.public, pool.proto, pool.zone),
+                **_range(pool.range),
+                "host": str(host.address),
+                "ports": host.ports,
+            }
+            for pool, host in over
+        ]
+    if changes is not None:
+        made["alarms"] = [_alarm(change) for change in changes]
     return made
 
 
-def _pool(pool: Pool) -> dict[str, Any]:
-    zone = {"zone": pool.zone} if pool.zone else {}
+def _alarm(change: Change) -> dict[str, Any]:
+    """An alarm; a cleared one has no severity."""
+    public, proto, zone, r, address, port = change.key
+    severity = change.severity
     return {
-        "public": str(pool.public),
-        "proto": uapi.protocol_name(pool.proto),
-        **zone,
+        "change": "cleared" if severity is None else "raised",
+        **({} if severity is None else {"severity": severity.word}),
+        **_sharing(public, proto, zone),
+        **_range(r),
+        "destination": _endpoint(address, port),
+    }
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    return {
+        **_sharing(pool.public, pool.proto, pool.zone),
         **_range(pool.range),
         "flows": pool.flows,
         "ports": pool.ports,
         "hosts": pool.hosts,
         "destinations": pool.destinations,
+        "fair": pool.fair,
+        "top_hosts": _hosts(pool.top),
     }
+
+
+def _sharing(public: Address, proto: int, zone: int) -> dict[str, Any]:
+    named = {"public": str(public), "proto": uapi.protocol_name(proto)}
+    return named | ({"zone": zone} if zone else {})
+
+
+def _endpoint(address: Address, port: int | None) -> dict[str, Any]:
+    return {"address": str(address)} | ({} if port is None else {"port": port})
+
+
+def _hosts(found: Iterable[HostUse]) -> list[dict[str, Any]]:
+    return [{"address": str(host.address), "ports": host.ports} for host in found]
 
 
 def _range(r: PortRange) -> dict[str, Any]:

@@ -9,18 +9,20 @@ range a new flow to it would get its port from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from natscope import uapi
 from natscope.model.evidence import Evidence
+from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
 from natscope.table.grouping import group_rows
 from natscope.table.nat import translations
-from natscope.views.pools import Pool, PortUse, address_of
+from natscope.views.pools import Hosts, Pool, PortUse, address_of
 from natscope.views.portranges import PortRange, PortRanges
-from natscope.views.portsearch import MOST_TRIES, loss
+from natscope.views.portsearch import loss
 
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -49,35 +51,55 @@ def port_use(table: FlowTable, ranges: PortRanges, *, evicts: bool) -> PortUse:
     word = _pool_words(table)
     taking = np.flatnonzero(takes & np.isin(word, np.unique(word[translated])))
     first, of_taking = _numbered(word[taking])
-    names = [_PoolName(table, int(taking[at])) for at in first.tolist()]
+    names = _names(table, taking[first])
     slots = [(pool, r) for pool, name in enumerate(names) for r in name.ranges(ranges)]
-    rows, slot = _in_slots(table, port, (taking, of_taking), slots)
-    begins, of_row = _destinations(table, rows, slot)
-    pool = slot[begins]
+    takers = _in_slots(table, port, (taking, of_taking), slots)
+    rows = takers.rows
+    begins, of_row = _destinations(table, takers)
+    pool = takers.slot[begins]
     held = (_closing(table) & translated)[rows]
-    group, taken, hard = _distinct(of_row, port[rows], held)
+    group, taken, hard = _distinct(of_row, takers.port, held)
     used = np.bincount(group, minlength=len(begins))
     closing = np.bincount(group[~hard], minlength=len(begins))
     size, base = _sizes([r for _, r in slots], pool)
-    lost = _loss(group, taken - base[group], hard | (not evicts), used, size)
-    pools = _pools(table, [(names[p], r) for p, r in slots], rows, slot, port, pool)
+    lost = loss(group, taken - base[group], hard | (not evicts), size)
+    hosts = _hosts(table, takers)
+    pools = _pools(table, [(names[p], r) for p, r in slots], takers, pool, hosts)
     return PortUse(
-        *(table, pools, evicts, rows, of_row, rows[begins], pool),
+        *(table, pools, hosts, evicts, rows, of_row, rows[begins], pool),
         *(size, used, closing, lost),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Takers:
+    """Flows that take a port, once for each range it lies in."""
+
+    rows: Rows
+    slot: Rows
+    """Pool and range of each."""
+    port: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class _PoolName:
     """What the flows of a pool have in common."""
 
-    def __init__(self, table: FlowTable, row: int) -> None:
-        self.public = address_of(table, "reply_dst", row)
-        self.proto = int(table["proto"][row])
-        self.zone = int(_reply_zone(table)[row])
+    public: Address
+    proto: int
+    zone: int
 
     def ranges(self, ranges: PortRanges) -> tuple[PortRange, ...]:
         """The ranges its flows get their ports from."""
         return ranges.of(self.public.version, int(self.public), self.proto)
+
+
+def _names(table: FlowTable, rows: Rows) -> list[_PoolName]:
+    """The pools some rows are of."""
+    some = table.take(rows)
+    protos, zones = some["proto"].tolist(), _reply_zone(some).tolist()
+    addresses = (address_of(some, "reply_dst", row) for row in range(len(some)))
+    return [_PoolName(*name) for name in zip(addresses, protos, zones, strict=True)]
 
 
 def _ports(table: FlowTable) -> tuple[Numbers, Mask, Mask]:
@@ -145,9 +167,9 @@ def _numbered(key: Words) -> tuple[Rows, Rows]:
     return order[new], of_row
 
 
-def _destinations(table: FlowTable, rows: Rows, slot: Rows) -> tuple[Rows, Rows]:
-    """A row of each destination, as a position in ``rows``, and which each
-    of ``rows`` goes to."""
+def _destinations(table: FlowTable, takers: _Takers) -> tuple[Rows, Rows]:
+    """A taker of each destination, as its position, and which each taker goes to."""
+    rows, slot = takers.rows, takers.slot
     remote = _codes(table["family"], table["reply_src"])[rows]
     ports = np.where(_is_icmp(table), np.uint16(0), table["reply_sport"])[rows]
     if slot.max(initial=0) >= _MOST_PACKED:
@@ -163,8 +185,8 @@ def _in_slots(
     port: Numbers,
     taking: tuple[Rows, Rows],
     slots: Sequence[tuple[int, PortRange]],
-) -> tuple[Rows, Rows]:
-    """The rows whose port lies in a range of their pool, and pool and range of each.
+) -> _Takers:
+    """The rows whose port lies in a range of their pool.
 
     One pass for each distinct range: they are few, pools may be many.
     """
@@ -183,7 +205,8 @@ def _in_slots(
             within &= _is_for(table, r)[taken]
         rows.append(taken[within])
         found.append(slot_of_row[within])
-    return np.concatenate(rows), np.concatenate(found)
+    every = np.concatenate(rows)
+    return _Takers(every, np.concatenate(found), port[every])
 
 
 def _is_for(table: FlowTable, r: PortRange) -> Mask:
@@ -232,47 +255,43 @@ def _sizes(ranges: Sequence[PortRange], of: Rows) -> tuple[Numbers, Numbers]:
     return size[of], np.array([r.first for r in ranges], np.int64)[of]
 
 
-def _loss(
-    group: Numbers, port: Numbers, hard: Mask, used: Numbers, size: Numbers
-) -> NDArray[np.float64]:
-    """The chance of each destination that a new flow finds no port."""
-    lost = np.zeros(len(size))
-    # a round fails past as many taken neighbours as it has tries, no sooner
-    near = used >= np.minimum(size, MOST_TRIES)
-    number = np.cumsum(near) - 1
-    rows = near[group]
-    lost[near] = loss(number[group[rows]], port[rows], hard[rows], size[near])
-    return lost
-
-
 def _pools(
     table: FlowTable,
     slots: Sequence[tuple[_PoolName, PortRange]],
-    rows: Rows,
-    slot: Rows,
-    port: Numbers,
+    takers: _Takers,
     pool: Rows,
+    hosts: Hosts,
 ) -> tuple[Pool, ...]:
-    hosts = _codes(table["family"], table["orig_src"])[rows]
-    flows = np.bincount(slot, minlength=len(slots)).tolist()
-    ports = _distinct_in(slot, port[rows].astype(np.uint64), len(slots))
-    distinct_hosts = _distinct_in(slot, hosts, len(slots))
+    flows = np.bincount(takers.slot, minlength=len(slots)).tolist()
+    ports = _distinct_in(takers.slot, takers.port, len(slots)).tolist()
     destinations = np.bincount(pool, minlength=len(slots)).tolist()
+    bounds = np.searchsorted(hosts.pool, np.arange(len(slots) + 1)).tolist()
     return tuple(
         Pool(
             *(name.public, name.proto, name.zone, r),
-            *(flows[at], ports[at], distinct_hosts[at], destinations[at]),
+            *(flows[at], ports[at], bounds[at + 1] - bounds[at], destinations[at]),
+            hosts.most(table, bounds[at], bounds[at + 1]),
         )
         for at, (name, r) in enumerate(slots)
     )
 
 
-def _distinct_in(group: Rows, values: Words, groups: int) -> list[int]:
+def _hosts(table: FlowTable, takers: _Takers) -> Hosts:
+    codes = _codes(table["family"], table["orig_src"])[takers.rows]
+    slot = takers.slot
+    first, of_host = _numbered(slot.astype(np.uint64) << _ADDRESS_BITS | codes)
+    ports = _distinct_in(of_host, takers.port, len(first))
+    order = np.lexsort((-ports, slot[first]))
+    first = first[order]
+    return Hosts(takers.rows[first], slot[first], ports[order])
+
+
+def _distinct_in(group: Rows, values: Numbers, groups: int) -> Numbers:
     """How many values each group has; values of 32 bits."""
-    key = (group.astype(np.uint64) << _ADDRESS_BITS) | values
+    key = (group.astype(np.uint64) << _ADDRESS_BITS) | values.astype(np.uint64)
     key.sort()
     new = np.ones(len(key), np.bool_)
     new[1:] = key[1:] != key[:-1]
     of = (key[new] >> _ADDRESS_BITS).astype(np.intp)
-    counts: list[int] = np.bincount(of, minlength=groups).tolist()
+    counts: Numbers = np.bincount(of, minlength=groups)
     return counts

@@ -3,11 +3,14 @@
 nf_nat_l4proto_unique_tuple() does not try every port: it looks at 128 neighbours from a
 random one on, then from other random ones at 64, 32, 16 and 8.  Used ports stand in
 clumps, for a taken port moves a flow to its neighbour; so the search fails long before
-all ports are taken.  Of the ports that are taken the chance is known exactly: it is how
-many of the places a round may begin at lead past taken ports alone.
+all ports are taken.  Of the ports that are taken the chance is known: it is how many of
+the places a round may begin at lead past taken ports alone.  (Left out: the offset has
+16 bits, so that one round in 500 steps over 65,535 and goes on at the first port.)
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,8 @@ MOST_TRIES = 128
 HARDER = 32
 """NF_NAT_HARDER_THRESH: the last tries of a round also take the port of a closing
 connection, if the new one's sequence numbers are ahead (since 6.5)."""
+_EVICTS_SINCE = (6, 5)
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
 ROUNDS = (128, 64, 32, 16, 8)
 """Ports looked at, round by round, in a range of more than 128."""
 DRAWN = 1 << 16
@@ -33,6 +38,16 @@ _TROUBLE = (1.0, 0.94, 0.91, 0.90, 0.89, 0.88)
 """Occupancy at which one flow in a thousand is lost, by simulating the search.  Of
 64,512 ports the kernel itself lost 0.15 % at 90 %, and dropped the first at 86.6 %.
 Ranges that do not divide 65,536 well (20,000 ports) come to it up to 8 % earlier."""
+
+
+def evicts(kernel: str | None) -> bool:
+    """Whether a search may take the port of a closing connection.
+
+    Args:
+        kernel: uname(2)'s release; of one that is not known, no.
+    """
+    found = _RELEASE.match(kernel or "")
+    return found is not None and (int(found[1]), int(found[2])) >= _EVICTS_SINCE
 
 
 def trouble_at(size: int) -> float:
@@ -59,6 +74,28 @@ def loss(group: Numbers, port: Numbers, hard: Mask, sizes: Numbers) -> Chances:
         hard: it is not a closing connection's that may be evicted.
         sizes: of each group, the ports of its range.
     """
+    chance = np.zeros(len(sizes))
+    near = _may_fail(group, port, sizes)
+    number = np.cumsum(near) - 1
+    rows = near[group]
+    chance[near] = _chances(number[group[rows]], port[rows], hard[rows], sizes[near])
+    return chance
+
+
+def _may_fail(group: Numbers, port: Numbers, sizes: Numbers) -> Mask:
+    """Groups with neighbours enough for a round to fail; most have none.
+
+    Of half as many a round may fail too: others may stand at the other end.
+    """
+    begins = np.flatnonzero(_begins(group, port))
+    lengths = np.diff(begins, append=len(port))
+    longest = np.zeros(len(sizes), np.int64)
+    np.maximum.at(longest, group[begins], lengths)
+    found: Mask = 2 * longest >= np.minimum(sizes, MOST_TRIES)
+    return found
+
+
+def _chances(group: Numbers, port: Numbers, hard: Mask, sizes: Numbers) -> Chances:
     group, port, hard = _twice(group, port, hard, sizes)
     if not hard.any():
         return np.zeros(len(sizes))
@@ -68,10 +105,11 @@ def loss(group: Numbers, port: Numbers, hard: Mask, sizes: Numbers) -> Chances:
     ends = np.append(begins[1:], len(port)) - 1
     run = _Runs(group[begins], port[begins], port[ends], first[begins])
     chance = _lost_in(run, np.minimum(sizes, MOST_TRIES), sizes)
-    large = sizes > MOST_TRIES
+    open_still = (sizes > MOST_TRIES) & (chance > 0)
+    run = run.at(open_still[run.group])
     for tries in ROUNDS[1:]:
         missed = _lost_in(run, np.full(len(sizes), tries), sizes)
-        chance = np.where(large, chance * missed, chance)
+        chance = np.where(open_still, chance * missed, chance)
     return chance
 
 
@@ -84,9 +122,15 @@ class _Runs:
     ) -> None:
         self.group, self.first, self.last, self.taken = group, first, last, taken
 
+    def at(self, chosen: Mask) -> _Runs:
+        """Some of them."""
+        columns = (self.group, self.first, self.last, self.taken)
+        return _Runs(*(column[chosen] for column in columns))
+
 
 def _lost_in(run: _Runs, tries: Numbers, sizes: Numbers) -> Chances:
     """The chance of each group that a round of so many tries fails."""
+    run = run.at(run.last - run.taken + 1 >= tries[run.group])  # the others are left
     hard_tries = np.minimum(tries, HARDER)
     easy, hard = (tries - hard_tries)[run.group], hard_tries[run.group]
     # where the harder tries begin: behind `easy` taken ports, before `hard` hard ones

@@ -45,6 +45,7 @@ CASES = [
     Case("no time", ports.run, ["-i", "0.1s"], "takes 0.2"),
     Case("both", ports.run, ["-i", "1s", "-w", "1s"], "choose one"),
     Case("less than none", ports.run, ["--limit", "-1"], "from 0 up"),
+    Case("a negative grant", ports.run, ["--per-host", "-1"], "from 0 up"),
     Case("upside down", ports.run, ["--raise", "50", "--clear", "60"], "per cent"),
     Case("two boxes", timeouts.run, ["--bundle", "b", "--netns", "n"], "choose one"),
     Case("two boxes", capacity.run, ["--bundle", "b", "--netns", "n"], "choose one"),
@@ -89,6 +90,18 @@ def box(tmp_path: Path) -> str:
     return str(file)
 
 
+@pytest.mark.parametrize(
+    ("took", "rests"),
+    [
+        pytest.param(0.01, 0.99, id="on time"),
+        pytest.param(0.25, 0.75, id="a quarter of the time"),
+        pytest.param(2.0, 6.0, id="no more than that"),
+    ],
+)
+def test_watching_rests_most_of_the_time(took: float, rests: float) -> None:
+    assert ports.pause(1.0, took) == pytest.approx(rests)
+
+
 def told(capfd: pytest.CaptureFixture[str]) -> tuple[str, str]:
     captured = capfd.readouterr()
     return captured.out, captured.err
@@ -122,6 +135,16 @@ def test_a_filter_chooses_the_destinations(
     assert ",10,10,0,10,1.0,1.0," in told(capfd)[0]
     assert ports.run([*words, "inside", "10.9.9.9"]) == 0
     assert told(capfd)[0] == ""
+
+
+def test_hosts_above_their_grant_are_named(
+    listing: str, box: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ports.run([listing, "--bundle", box, "--per-host", "3"]) == 0
+    said = "10.0.0.2 has 4 ports of tcp 203.0.113.7 (2000-2009), more than 3\n"
+    assert said in told(capfd)[0]
+    assert ports.run([listing, "--bundle", box, "--per-host", "4", "--json"]) == 0
+    assert json.loads(told(capfd)[0])["hosts_over"] == []
 
 
 def test_a_bundle_without_flows_has_no_ports(box: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from natscope.model.finding import Severity
 from natscope.render import ports as rendered
 from natscope.views.pools import Destination
@@ -27,13 +29,22 @@ def test_pools_and_destinations_are_two_tables() -> None:
     (of,) = FULL.busiest(9)
     lines = rendered.pools(FULL.pools, heading=True)
     assert lines == [
-        "PUBLIC       PROTO  RANGE      FLOWS  PORTS  HOSTS  DESTINATIONS  BY",
-        "203.0.113.7  tcp    2000-2009     10     10      2             1  ip nat post rule 1",
+        "PUBLIC       PROTO  RANGE      FLOWS  PORTS  DESTINATIONS  HOSTS  FAIR  TOP-HOST    BY",
+        "203.0.113.7  tcp    2000-2009     10     10             1      2     5  10.0.0.2 6  ip nat post rule 1",
     ]
     assert rendered.destinations([reading(of)], heading=True) == [
         "PUBLIC       PROTO  RANGE      DESTINATION       USED  CLOSING  OF  TAKEN   LOSS  HOSTS  TOP-HOST",
         "203.0.113.7  tcp    2000-2009  198.51.100.9:443    10        0  10  100 %  100 %      2  10.0.0.2 60 %",
     ]
+
+
+def test_of_many_pools_the_fullest_are_shown() -> None:
+    (pool,) = FULL.pools
+    many = [replace(pool, ports=ports) for ports in range(60)]
+    lines = rendered.pools(many, heading=False)
+    assert [line.split()[4] for line in lines[:2]] == ["59", "58"]
+    assert lines[-1] == "and 10 less full (--json has all)"
+    assert len(lines) == rendered.MOST_POOLS + 1
 
 
 def test_growth_and_peak_have_columns_where_they_are_known() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from natscope import uapi
 from natscope.codec.text.natrules import nat_rules
-from natscope.model.bundle import Bundle, Ruleset, Tool
-from natscope.views.portranges import CLASSES, IDS, PortRanges
+from natscope.model.bundle import Bundle, Link, LinkAddress, Ruleset, Tool
+from natscope.views.portranges import CLASSES, IDS, PortRanges, ranges_of
 
 TCP, UDP, ICMP = uapi.IPPROTO_TCP, uapi.IPPROTO_UDP, uapi.IPPROTO_ICMP
 PUBLIC = "203.0.113.7"
@@ -113,6 +113,77 @@ def test_a_range_is_what_the_rules_of_an_address_give(case: Case) -> None:
     ranges = PortRanges(nat_rules(case.box))
     found = ranges.of(address.version, int(address), case.proto)
     assert [str(r) for r in found] == case.ranges
+
+
+@dataclass(frozen=True)
+class Mapped:
+    id: str
+    rule: str
+    ranges: list[str]
+    public: str = PUBLIC
+
+
+ELEMENTS = (
+    "10.0.0.2 : 203.0.113.7 . 1024-2047,\n\t\t\t     "
+    '10.0.0.3 comment "{ 1 : 2 }" : 203.0.113.7 . 2048-3071, '
+    "10.0.0.4 : 203.0.113.8-203.0.113.9 . 5060"
+)
+MAPPED = [
+    Mapped("a block for each host", "snat ip to ip saddr map @blocks",
+           ["1024-2047", "2048-3071"]),
+    Mapped("one port, of one of several addresses", "snat ip to ip saddr map @blocks",
+           [], "203.0.113.9"),
+    Mapped("in the rule", f"snat ip to ip saddr map {{ {ELEMENTS} }}",
+           ["1024-2047", "2048-3071"]),
+    Mapped("of another table", "snat ip to ip saddr map @others", KERNEL),
+    Mapped("addresses alone", "snat to ip saddr map { 10.0.0.2 : 203.0.113.7 }",
+           KERNEL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mapped", MAPPED, ids=lambda mapped: mapped.id)
+def test_a_map_gives_blocks_of_ports(mapped: Mapped) -> None:
+    (ruleset,) = nft(mapped.rule).rulesets
+    head, _, rest = ruleset.text.partition("\n")
+    named = "\tmap blocks {\n\t\ttype ipv4_addr : interval ipv4_addr . inet_service\n"
+    named += f"\t\telements = {{ {ELEMENTS} }}\n\t}}\n"
+    other = named.replace("map blocks", "map others")
+    text = f"{head}\n{named}{rest}table ip more {{\n{other}}}\n"
+    found = ranges_of(bundle("nft", text))
+    assert told(found, mapped.public) == mapped.ranges
+
+
+def test_masquerading_gives_the_addresses_of_its_interface() -> None:
+    """Where they are known; an interface without any borrows another's."""
+    box = nft('oifname "a" meta l4proto tcp masquerade to :2000-2009',
+              'oifname "b" masquerade')  # fmt: skip
+    links = [line("a", PUBLIC), line("b", "203.0.113.8")]
+    both = ["2000-2009", *KERNEL]
+    known = PortRanges(nat_rules(box), links)
+    assert told(known, PUBLIC) == ["2000-2009"]
+    assert told(known, "203.0.113.8") == KERNEL
+    unnumbered = PortRanges(nat_rules(box), [line("a"), links[1]])
+    assert told(unnumbered, "203.0.113.8") == both
+    assert told(PortRanges(nat_rules(box)), PUBLIC) == both
+
+
+def line(name: str, *addresses: str) -> Link:
+    own = tuple(LinkAddress(ip_address(text), 24) for text in addresses)
+    return Link(name, 2, True, 1500, addresses=own)
+
+
+def told(ranges: PortRanges, public: str) -> list[str]:
+    return [str(r) for r in ranges.of(4, int(ip_address(public)), TCP)]
+
+
+def test_a_rule_loaded_again_gives_the_same_range() -> None:
+    rule = "meta l4proto tcp masquerade to :2000-2009"
+    (old,), (new,) = (
+        PortRanges(nat_rules(box)).of(4, int(ip_address(PUBLIC)), TCP)
+        for box in (nft(rule), nft("tcp dport 1 accept", rule))
+    )
+    assert old == new
+    assert (old.rule, new.rule) == ("ip nat post rule 1", "ip nat post rule 2")
 
 
 def test_a_range_names_its_rule() -> None:

@@ -12,7 +12,7 @@ from natscope.model.finding import Severity
 from natscope.table.flowtable import FlowTable
 from natscope.views import ports
 from natscope.views.pools import PortUse
-from natscope.views.portalarms import PortLimits, trend
+from natscope.views.portalarms import Alarms, PortLimits, trend
 from natscope.views.portranges import PortRanges
 from natscope.views.portrecords import COLUMNS, Reading, document, record, row
 from natscope.views.ports import port_use
@@ -160,6 +160,58 @@ def test_a_record_has_what_is_known_and_csv_a_column_for_each() -> None:
     whole = document(found.pools, [reading], evicts=True)
     assert (whole["schema"], len(whole["destinations"])) == ("natscope.ports/1", 1)
     assert reading.severity is Severity.CRITICAL
+
+
+def test_alarms_are_told_with_what_they_are_of() -> None:
+    alarms, full, one = Alarms(PortLimits()), use(table(flows(range(2000, 2010)))), 2000
+    raised = document((), [], evicts=True, changes=alarms.update(full))["alarms"]
+    assert raised == [
+        {
+            **{"change": "raised", "severity": "critical"},
+            **{"public": PUBLIC, "proto": "tcp"},
+            **{"first": 2000, "last": 2009, "rule": "ip nat post rule 1", "size": 10},
+            "destination": {"address": SERVER, "port": 443},
+        }
+    ]
+    changes = alarms.update(use(table(flows([one]))))
+    (cleared,) = document((), [], evicts=True, changes=changes)["alarms"]
+    assert (cleared["change"], "severity" in cleared) == ("cleared", False)
+    assert "alarms" not in document((), [], evicts=True)
+
+
+def test_the_hosts_of_a_pool_stand_with_what_each_may_have() -> None:
+    found = use(
+        table(
+            flows(range(2000, 2004), inside="10.0.0.4"),
+            flows(range(2002, 2006), inside="10.0.0.5", to_port=80),
+            flows(range(2002, 2005), inside="10.0.0.5", to_port=25),
+        )
+    )
+    (pool,) = found.pools
+    assert (pool.hosts, pool.fair) == (2, 5)
+    (told,) = document(found.pools, [], evicts=True)["pools"]
+    assert told["top_hosts"] == [
+        {"address": "10.0.0.4", "ports": 4},
+        {"address": "10.0.0.5", "ports": 4},
+    ]
+
+
+def test_hosts_with_more_ports_than_they_may_have_are_named() -> None:
+    found = use(
+        table(
+            flows(range(2000, 2004), inside="10.0.0.4"),
+            flows(range(2004, 2009), inside="10.0.0.5"),
+            flows([2009], inside="10.0.0.6"),
+        )
+    )
+    over = found.hosts_over(3, 9)
+    assert [(str(host.address), host.ports) for _, host in over] == [
+        *(("10.0.0.5", 5), ("10.0.0.4", 4)),
+    ]
+    assert found.hosts_over(3, 1) == over[:1]
+    assert found.hosts_over(5, 9) == []
+    (first, _) = document((), [], evicts=True, over=over)["hosts_over"]
+    assert (first["host"], first["ports"], first["public"]) == ("10.0.0.5", 5, PUBLIC)
 
 
 def test_more_pools_than_fit_a_word_are_counted_alike(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 from natscope import uapi
 from natscope.model.evidence import Evidence
@@ -57,14 +58,47 @@ def test_flows_are_held_by_what_their_silence_is_measured_with() -> None:
         assert held.get(name, 0) == by_age.count(at)
 
 
-def test_the_kernels_defaults_are_shorter_than_rfcs_ask_for_in_eight_places() -> None:
+def test_the_kernels_defaults_are_shorter_than_rfcs_ask_for_in_nine_places() -> None:
     found = timeouts(DEFAULTS, None)
     assert [one.name for one in deviating(found.found)] == [
         *("tcp_timeout_syn_sent", "tcp_timeout_syn_recv", "tcp_timeout_fin_wait"),
         *("tcp_timeout_close_wait", "tcp_timeout_last_ack", "tcp_timeout_time_wait"),
-        *("udp_timeout", "icmp_timeout"),
+        *("tcp_timeout_close", "udp_timeout", "icmp_timeout"),
     ]
     assert not any(one.is_changed for one in found.found)
+
+
+def test_of_each_is_told_where_it_hurts_to_be_too_long_and_too_short() -> None:
+    assert [name for name, fact in FACTS.items() if not fact.too_long] == []
+    assert [name for name, fact in FACTS.items() if not fact.too_short] == []
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an RFC says, in its own figures."""
+
+    name: str
+    rfc: str
+    least_s: int
+
+
+ASKED = [
+    Asked("udp_timeout", "RFC 4787 REQ-5", 2 * 60),
+    Asked("udp_timeout_stream", "RFC 4787 REQ-5", 2 * 60),
+    Asked("tcp_timeout_established", "RFC 5382 REQ-5", 2 * 3600 + 4 * 60),
+    Asked("tcp_timeout_syn_sent", "RFC 5382 REQ-5, RFC 7857 2.1", 4 * 60),
+    Asked("tcp_timeout_time_wait", "RFC 5382 REQ-5, RFC 7857 2.1", 4 * 60),
+    Asked("tcp_timeout_close", "RFC 7857 2.2", 4 * 60),
+    Asked("icmp_timeout", "RFC 5508 REQ-2", 60),
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.name)
+def test_an_rfc_is_met_at_its_figure_and_not_a_second_before(asked: Asked) -> None:
+    (met,) = timeouts({asked.name: asked.least_s}, None).found
+    (below,) = timeouts({asked.name: asked.least_s - 1}, None).found
+    assert met.advice is not None
+    assert (met.advice.rfc, met.is_below, below.is_below) == (asked.rfc, False, True)
 
 
 def test_a_timeout_of_a_newer_kernel_is_shown_without_a_meaning() -> None:

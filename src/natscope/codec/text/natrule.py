@@ -75,7 +75,7 @@ def given(text: str) -> Given | None:
         return None
     if found["own"]:
         kind: Kind = "masquerade" if found["own"] == "masquerade" else "redirect"
-        return Given(kind, ports=_ports((found["ports"] or "").lstrip(":")))
+        return Given(kind, ports=port_span((found["ports"] or "").lstrip(":")))
     kind = "snat" if found["to"] == "snat" else "dnat"
     return _target(kind, found["target"], is_prefix=bool(found["prefix"]))
 
@@ -98,7 +98,7 @@ def _of_iptables(text: str) -> Given | None:
     if option is None:
         return Given(kind)
     if found[1] in ("MASQUERADE", "REDIRECT"):
-        return Given(kind, ports=_ports(option[1]))
+        return Given(kind, ports=port_span(option[1]))
     return _target(kind, option[1], is_prefix=found[1] == "NETMAP")
 
 
@@ -120,7 +120,7 @@ def _target(kind: Kind, text: str, *, is_prefix: bool) -> Given:
     if " map " in f" {text}":
         return Given(kind, _of_map(text), is_prefix=is_prefix, is_map=True)
     address, ports = _split(text)
-    return Given(kind, _spans(address), _ports(ports), is_prefix)
+    return Given(kind, address_spans(address), port_span(ports), is_prefix)
 
 
 def _of_map(text: str) -> tuple[Span, ...]:
@@ -130,7 +130,7 @@ def _of_map(text: str) -> tuple[Span, ...]:
     for element in inner.split(","):
         _, separator, value = element.partition(" : ")
         if separator:
-            found += _spans(value.split(" . ")[0].strip())
+            found += address_spans(value.split(" . ")[0].strip())
     return found
 
 
@@ -145,7 +145,8 @@ def _split(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _spans(text: str) -> tuple[Span, ...]:
+def address_spans(text: str) -> tuple[Span, ...]:
+    """``A``, ``A-B`` or a prefix, as numbers; nothing where it is none of these."""
     first, _, last = text.partition("-")
     try:
         if "/" in text:
@@ -157,7 +158,8 @@ def _spans(text: str) -> tuple[Span, ...]:
         return ()
 
 
-def _ports(text: str) -> Span | None:
+def port_span(text: str) -> Span | None:
+    """``P`` or ``P-Q``; None where it is neither."""
     found = _PORTS.match(text)
     if found is None:
         return None

@@ -167,6 +167,11 @@ class Struct:
         self._btf = btf
         self._type = type_id
 
+    @property
+    def size(self) -> int:
+        """Bytes it takes."""
+        return self._btf.size(self._type)
+
     def offset(self, path: str) -> int:
         """Where a member begins, in bytes.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from natscope.codec.text.ruleset import Ruleset, parse_nft
+from natscope.codec.text.ruleset import RuleIndex, parse_nft
 from natscope.model.journey import Chain, Hook, Verdict
 from natscope.sources import tools
 from natscope.sources.netns import Namespace
@@ -107,7 +107,7 @@ def test_the_text_of_every_rule_is_a_rule_again(netns: Namespace, path: Path) ->
     tools.run(["nft", "-c", "-f", "-"], stdin="".join(again))
 
 
-def _iptables(ruleset: Ruleset, tool: str) -> list[str]:
+def _iptables(ruleset: RuleIndex, tool: str) -> list[str]:
     return [rule.text for rule in ruleset.rules if rule.tool == tool]
 
 

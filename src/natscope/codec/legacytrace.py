@@ -12,7 +12,7 @@ from collections.abc import Callable
 from natscope import uapi
 from natscope.codec import packets
 from natscope.codec.nflog import LoggedPacket
-from natscope.codec.text.ruleset import Ruleset
+from natscope.codec.text.ruleset import RuleIndex
 from natscope.errors import DecodeError
 from natscope.model.journey import Chain, Hook, Rule, Verdict, Visit
 from natscope.model.packet import Packet
@@ -40,7 +40,7 @@ _VERDICTS = {
 
 
 def visit(
-    logged: LoggedPacket, ruleset: Ruleset, name_of: Callable[[int], str | None]
+    logged: LoggedPacket, ruleset: RuleIndex, name_of: Callable[[int], str | None]
 ) -> Visit | None:
     """A step of iptables-legacy; None for anything else that is logged.
 
@@ -77,7 +77,7 @@ def visit(
     )
 
 
-def _verdict(rule: Rule | None, ruleset: Ruleset) -> tuple[Verdict, str | None]:
+def _verdict(rule: Rule | None, ruleset: RuleIndex) -> tuple[Verdict, str | None]:
     """What a rule does, by its target: the log does not tell."""
     found = None if rule is None else _TARGET.search(rule.text)
     if rule is None or found is None:
@@ -95,7 +95,7 @@ def _place(chain: Chain) -> tuple[str, str, str]:
     return chain.family, chain.table, chain.name
 
 
-def _base(chain: Chain, hook: int, ruleset: Ruleset) -> Chain:
+def _base(chain: Chain, hook: int, ruleset: RuleIndex) -> Chain:
     """The built-in chain of the table at the hook, which led here."""
     if chain.hook is not None:
         return chain

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from natscope import uapi
 from natscope.codec import packets
 from natscope.codec.nftrace import TraceMessage
-from natscope.codec.text.ruleset import EMPTY, Ruleset
+from natscope.codec.text.ruleset import EMPTY, RuleIndex
 from natscope.errors import DecodeError
 from natscope.model.journey import Chain, Hook, Rule, Verdict, Visit
 from natscope.model.packet import Packet
@@ -62,7 +62,7 @@ class Assembler:
 
     def __init__(
         self,
-        ruleset: Ruleset = EMPTY,
+        ruleset: RuleIndex = EMPTY,
         name_of: Callable[[int], str | None] = lambda _: None,
     ) -> None:
         self.ruleset = ruleset

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from natscope.codec.text.ruleset import Ruleset, joined, parse_iptables, parse_nft
+from natscope.codec.text.ruleset import RuleIndex, joined, parse_iptables, parse_nft
 from natscope.errors import NatscopeError
 from natscope.sources import tools
 from natscope.sources.netns import Namespace, inside
@@ -22,7 +22,7 @@ _LEGACY = {
 _IPTABLES_TABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
-def read_ruleset(namespace: Namespace | None = None) -> Ruleset:
+def read_ruleset(namespace: Namespace | None = None) -> RuleIndex:
     """Every chain and rule of a namespace.
 
     Args:
@@ -37,7 +37,7 @@ def read_ruleset(namespace: Namespace | None = None) -> Ruleset:
         return joined(nft, *_of_iptables(nft), *_legacy())
 
 
-def _of_iptables(nft: Ruleset) -> list[Ruleset]:
+def _of_iptables(nft: RuleIndex) -> list[RuleIndex]:
     """What iptables-nft says of the tables it may have made."""
     found = []
     for family, program in _FAMILIES.items():
@@ -49,7 +49,7 @@ def _of_iptables(nft: Ruleset) -> list[Ruleset]:
     return [one for one in found if one is not None]
 
 
-def _legacy() -> list[Ruleset]:
+def _legacy() -> list[RuleIndex]:
     found = []
     for family, program in _FAMILIES.items():
         for table in _tables(_LEGACY[family]):
@@ -65,7 +65,7 @@ def _tables(path: Path) -> list[str]:
         return []  # no such module, or not permitted: then there is nothing to list
 
 
-def _saved(words: list[str], family: str, tool: str) -> Ruleset | None:
+def _saved(words: list[str], family: str, tool: str) -> RuleIndex | None:
     """What iptables-save prints; None where it does not understand a table."""
     if tools.find(words[0]) is None:
         return None

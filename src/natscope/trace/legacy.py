@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from natscope.codec import legacytrace
 from natscope.codec.nflog import LoggedPacket
-from natscope.codec.text.ruleset import Ruleset
+from natscope.codec.text.ruleset import RuleIndex
 from natscope.codec.traversal import Visits
 from natscope.model.journey import Hook, Visit
 from natscope.model.packet import Packet
@@ -33,7 +33,7 @@ _PLACES = {
 }
 
 
-def has_rules(ruleset: Ruleset) -> bool:
+def has_rules(ruleset: RuleIndex) -> bool:
     """Whether there are rules of iptables-legacy at all."""
     return any(rule.tool.endswith("-legacy") for rule in ruleset.rules)
 
@@ -66,7 +66,9 @@ class LegacySteps:
         name_of: the name of an interface by its index.
     """
 
-    def __init__(self, ruleset: Ruleset, name_of: Callable[[int], str | None]) -> None:
+    def __init__(
+        self, ruleset: RuleIndex, name_of: Callable[[int], str | None]
+    ) -> None:
         self._ruleset = ruleset
         self._name_of = name_of
         self._waiting: deque[_Steps] = deque(maxlen=_KEPT)

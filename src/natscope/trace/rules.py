@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from natscope import uapi
-from natscope.codec.text.ruleset import Ruleset
+from natscope.codec.text.ruleset import RuleIndex
 from natscope.codec.traversal import Assembler, Visits
 from natscope.errors import KernelError
 from natscope.filter import Filter, parse
@@ -158,7 +158,7 @@ class Rules(Closing):
         with inside(self._namespace):
             sweeping.remove(sweeping.own_name())
 
-    def _listen_to_legacy(self, stack: ExitStack, ruleset: Ruleset) -> None:
+    def _listen_to_legacy(self, stack: ExitStack, ruleset: RuleIndex) -> None:
         """Have iptables-legacy tell its part, if no other program has the log."""
         try:
             self._log = stack.enter_context(packet_log(self._namespace))

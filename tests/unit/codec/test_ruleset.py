@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from natscope.codec.text.ruleset import Ruleset, joined, parse_iptables, parse_nft
+from natscope.codec.text.ruleset import RuleIndex, joined, parse_iptables, parse_nft
 from natscope.model.journey import Chain, Hook, Verdict
 
 
-def chain(header: str, *rules: str, family: str = "inet") -> Ruleset:
+def chain(header: str, *rules: str, family: str = "inet") -> RuleIndex:
     lines = "".join(f"\t\t{line}\n" for line in (header, *rules) if line)
     return parse_nft(
         f"table {family} t {{ # handle 1\n\tchain c {{ # handle 2\n{lines}\t}}\n}}\n"

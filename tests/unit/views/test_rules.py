@@ -18,7 +18,7 @@ from natscope.model.flow import Flow
 from natscope.model.journey import Rule
 from natscope.model.tuples import FlowTuple
 from natscope.render import records, rules
-from natscope.table.attribution import Attribution, Making, Origin
+from natscope.table.attribution import Attribution, Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable
 from natscope.uapi import Status
 from natscope.views.listing import listing
@@ -64,8 +64,20 @@ CASES = [
     ),
     Case(
         "stale",
-        Making(Origin.STALE, why="10.0.0.9:80"),
+        Making(Origin.STALE, dst=Contradiction("10.0.0.9:80")),
         "no rule now (would be 10.0.0.9:80)",
+    ),
+    Case(
+        "stale at both ends",
+        Making(
+            Origin.STALE, dst=Contradiction("10.0.0.9"), src=Contradiction("10.0.0.1")
+        ),
+        "no rule now (would be 10.0.0.9, 10.0.0.1)",
+    ),
+    Case(
+        "stale by the rules' text",
+        Making(Origin.STALE, dst=Contradiction(), is_certain=False, by_shape=True),
+        "~ no rule now",
     ),
     Case(
         "stale, for it is dropped",
@@ -113,7 +125,7 @@ TABLE = FlowTable.from_flows(FLOWS)
 MAKINGS = (
     Making(Origin.RULE, snat=MASQUERADE),
     Making(Origin.RULE, snat=MASQUERADE, is_certain=False),
-    Making(Origin.STALE, why="10.0.0.9"),
+    Making(Origin.STALE, dst=Contradiction("10.0.0.9")),
     Making(Origin.RULE, dnat=FORWARD, snat=MASQUERADE),
 )
 OF_ROW = dict(zip(range(4000, 4006), (0, 0, 1, 2, 3, 2),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from natscope.codec.text.natrule import Given, given
-from natscope.codec.text.ruleset import ChainName, Ruleset, parse_iptables, parse_nft
+from natscope.codec.text.ruleset import ChainName, RuleIndex, parse_iptables, parse_nft
 from natscope.model.bundle import Bundle
 from natscope.model.journey import Chain, Hook, Rule
 
@@ -43,7 +43,7 @@ def place(rule: Rule) -> Place:
     return rule.family, rule.table, rule.chain, rule.number
 
 
-def rulesets(bundle: Bundle) -> Ruleset:
+def rulesets(bundle: Bundle) -> RuleIndex:
     """Every chain and rule of a bundle, as the tool that made it writes it."""
     chains: list[Chain] = []
     rules: list[Rule] = []
@@ -56,10 +56,10 @@ def rulesets(bundle: Bundle) -> Ruleset:
             continue
         chains += found.chains
         rules += found.rules
-    return Ruleset(chains, rules)
+    return RuleIndex(chains, rules)
 
 
-def nat_rules(bundle: Bundle, handles: Ruleset | None = None) -> list[NatRule]:
+def nat_rules(bundle: Bundle, handles: RuleIndex | None = None) -> list[NatRule]:
     """The rules of all chains that NAT passes, in the order packets meet them.
 
     A chain several others jump to stands where it is met first.
@@ -76,7 +76,7 @@ def nat_rules(bundle: Bundle, handles: Ruleset | None = None) -> list[NatRule]:
     ]
 
 
-def by_chain(ruleset: Ruleset) -> dict[ChainName, list[Rule]]:
+def by_chain(ruleset: RuleIndex) -> dict[ChainName, list[Rule]]:
     """The rules of each chain, in order."""
     found: dict[ChainName, list[Rule]] = {}
     for rule in ruleset.rules:
@@ -119,7 +119,7 @@ def _nat_rule(
     )
 
 
-def _handles(ruleset: Ruleset | None) -> dict[Place, Rule]:
+def _handles(ruleset: RuleIndex | None) -> dict[Place, Rule]:
     if ruleset is None:
         return {}
     return {place(rule): rule for rule in ruleset.rules if rule.handle is not None}
@@ -140,7 +140,7 @@ def _saved_counters(bundle: Bundle) -> Iterator[tuple[Place, tuple[int, int]]]:
                 yield (one.family, table, found[3], number), totals
 
 
-def _chains(ruleset: Ruleset) -> Iterator[list[Rule]]:
+def _chains(ruleset: RuleIndex) -> Iterator[list[Rule]]:
     """The rules of each base chain of NAT, with those of the chains it leads to."""
     rules = by_chain(ruleset)
     met: set[ChainName] = set()

@@ -42,7 +42,7 @@ ChainName = tuple[str, str, str]
 """Family, table, chain."""
 
 
-class Ruleset:
+class RuleIndex:
     """The chains and rules of a box.
 
     A handle names a rule within its table (struct nft_table.hgenerator), a number
@@ -81,10 +81,10 @@ class Ruleset:
         return tuple(sorted(found, key=lambda c: (c.hook or 0, c.priority or 0)))
 
 
-EMPTY = Ruleset((), ())
+EMPTY = RuleIndex((), ())
 
 
-def parse_nft(text: str) -> Ruleset:
+def parse_nft(text: str) -> RuleIndex:
     """The output of ``nft -a list ruleset``, or a file nft loads.
 
     What is not understood is left out: sets, maps and objects, and anything a
@@ -103,10 +103,10 @@ def parse_nft(text: str) -> Ruleset:
                 chain = Chain(family, words[-1], name)
                 chains.append(_chain(chain, block.body))
                 rules.extend(_rules(chain, block.body))
-    return Ruleset(chains, rules)
+    return RuleIndex(chains, rules)
 
 
-def parse_iptables(text: str, *, family: str, tool: str) -> Ruleset:
+def parse_iptables(text: str, *, family: str, tool: str) -> RuleIndex:
     """The output of iptables-save(8).
 
     Args:
@@ -130,17 +130,17 @@ def parse_iptables(text: str, *, family: str, tool: str) -> Ruleset:
             number = count[table, name]
             shown = line[rule.end("counters") :]
             rules.append(Rule(family, table, name, shown, None, number, tool))
-    return Ruleset(chains, rules)
+    return RuleIndex(chains, rules)
 
 
-def joined(nft: Ruleset, *others: Ruleset) -> Ruleset:
+def joined(nft: RuleIndex, *others: RuleIndex) -> RuleIndex:
     """One ruleset of all: nft's, with the rules of iptables-nft as iptables has them.
 
     The n-th rule of a chain is the n-th of the other listing, where both have
     equally many; else nft's text stays.  Rules of iptables-legacy are added.
     """
     written: dict[ChainName, list[Rule]] = {}
-    legacy: list[Ruleset] = []
+    legacy: list[RuleIndex] = []
     for other in others:
         if any(rule.tool.endswith("-nft") for rule in other.rules):
             for rule in other.rules:
@@ -157,7 +157,7 @@ def joined(nft: Ruleset, *others: Ruleset) -> Ruleset:
     for other in legacy:
         rules.extend(other.rules)
         chains += [c for c in other.chains if (c.family, c.table, c.name) not in known]
-    return Ruleset(chains, rules)
+    return RuleIndex(chains, rules)
 
 
 def _place(rule: Rule) -> ChainName:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import random
 from ipaddress import ip_address
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from natscope import uapi
 from natscope.actions import changes
@@ -24,6 +28,7 @@ STATUS = (
     uapi.Status.SEEN_REPLY | uapi.Status.ASSURED,
     uapi.Status.SEEN_REPLY | uapi.Status.FIXED_TIMEOUT,
 )
+ASSURED = uapi.Status.SEEN_REPLY | uapi.Status.ASSURED | uapi.Status.CONFIRMED
 _PROTOCOLS = (1, 6, 6, 6, 17, 17, 33, 47, 50, 89, 132, 136)
 
 
@@ -31,6 +36,24 @@ def flows(seed: int, count: int) -> list[Flow]:
     """Flows of every protocol, state, family, zone and translation."""
     chance = random.Random(seed)
     return [_flow(chance) for _ in range(count)]
+
+
+def many(count: int, status: int = ASSURED, to: str = "9.9.9.9") -> FlowTable:
+    """DNS queries, each of another source; assured ones do not give way."""
+    sides = np.zeros((2, count, 2), np.uint64)
+    sides[0, :, 1] = int(ip_address("100.64.0.0")) + np.arange(count)
+    sides[1, :, 1] = int(ip_address(to))
+    port = np.full(count, 53, np.uint16)
+    data: dict[str, NDArray[Any]] = {
+        "family": np.full(count, 2, np.uint8),
+        "status": np.full(count, int(status), np.uint32),
+        "timeout": np.full(count, 600, np.uint32),
+    }
+    for side, (src, dst) in {"orig": (0, 1), "reply": (1, 0)}.items():
+        data |= {f"{side}_src": sides[src], f"{side}_dst": sides[dst]}
+        data |= {f"{side}_sport": port, f"{side}_dport": port}
+    data |= dict.fromkeys(("proto", "reply_proto"), np.full(count, 17, np.uint8))
+    return FlowTable(data)
 
 
 def insert(made: list[Flow]) -> None:

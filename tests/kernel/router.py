@@ -3,6 +3,8 @@
 ::
 
     client 10.0.0.2 ── lan 10.0.0.1 [ router ] 198.51.100.1 wan ── server 198.51.100.9
+
+and the same in IPv6, for tests that ask for it.
 """
 
 from __future__ import annotations
@@ -16,25 +18,43 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from conftest import unavailable
+from natscope.actions import mending
 from natscope.codec.checksum import internet_checksum, pseudo_header
 from natscope.errors import NamespaceError
-from natscope.model.finding import Finding
+from natscope.model.finding import Finding, Remedy
 from natscope.sources import tools
 from natscope.sources.netns import Namespace, new_namespace
 from natscope.sources.snapshot import collect
-from natscope.views.doctor.rules import diagnose
+from natscope.views.doctor.diagnosis import diagnose
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import DEFAULT, Thresholds
 
 CLIENT, SERVER = "10.0.0.2", "198.51.100.9"
 LAN, WAN = "10.0.0.1", "198.51.100.1"
-LINKS = f"""\
-link set lo up
-addr add {LAN}/24 dev lan
-addr add {WAN}/24 dev wan
-link set lan up
-link set wan up
-"""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Of one family: the hosts', and the router's on either side."""
+
+    client: str
+    lan: str
+    wan: str
+    server: str
+    length: int
+    """Of both prefixes."""
+    nft: str
+    """The family as nft names it."""
+    family: socket.AddressFamily
+
+
+V4 = Addresses(CLIENT, LAN, WAN, SERVER, 24, "ip", socket.AF_INET)
+V6 = Addresses(
+    *("fd00:77::2", "fd00:77::1", "2001:db8:51::1", "2001:db8:51::9"),
+    64,
+    "ip6",
+    socket.AF_INET6,
+)
 TRACKED = """\
 table ip track {
     chain prerouting {
@@ -59,6 +79,12 @@ SETTINGS = {
     "net/netfilter/nf_conntrack_timestamp": "1",
     "net/netfilter/nf_conntrack_tcp_be_liberal": "0",
 }
+SETTINGS_V6 = {
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/ipv6/conf/default/accept_dad": "0",
+}
 PATIENCE_S = 5.0
 
 
@@ -74,6 +100,7 @@ class Hosts:
     router: Namespace
     server: Namespace
     stack: ExitStack
+    at: Addresses = V4
 
     def ip(self, host: Namespace, batch: str) -> None:
         """Commands of ip(8) on a host."""
@@ -95,7 +122,7 @@ class Hosts:
     ) -> socket.socket:
         """A socket of a host, bound; it is closed with the hosts."""
         with host.enter():
-            made = socket.socket(socket.AF_INET, kind, proto)
+            made = socket.socket(self.at.family, kind, proto)
         self.stack.enter_context(made)
         made.settimeout(PATIENCE_S)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,19 +130,19 @@ class Hosts:
         return made
 
     def datagrams(
-        self, ports: list[int], *, sport: int = 0, src: str = "", dst: str = SERVER
+        self, ports: list[int], *, sport: int = 0, src: str = "", dst: str = ""
     ) -> None:
         """One datagram of the client to each port; nobody answers."""
         asking = self.open(self.client, socket.SOCK_DGRAM, (src, sport))
         for port in ports:
-            asking.sendto(b"hello", (dst, port))
+            asking.sendto(b"hello", (dst or self.at.server, port))
 
-    def connection(self, port: int, dst: str = SERVER) -> socket.socket:
+    def connection(self, port: int, dst: str = "") -> socket.socket:
         """A TCP connection of the client to a port the server listens on."""
         listener = self.open(self.server, socket.SOCK_STREAM, ("", port))
         listener.listen()
         asking = self.open(self.client, socket.SOCK_STREAM)
-        asking.connect((dst, port))
+        asking.connect((dst or self.at.server, port))
         accepted, _ = listener.accept()
         self.stack.enter_context(accepted)
         asking.sendall(b"question")
@@ -123,6 +150,12 @@ class Hosts:
         accepted.sendall(b"answer")
         asking.recv(100)
         return asking
+
+    def mend(self, remedy: Remedy) -> None:
+        """Run a remedy on the router, as it stands."""
+        assert not remedy.is_pattern
+        with self.router.enter():
+            mending.run(remedy.command)
 
     def findings(
         self,
@@ -143,7 +176,7 @@ class Hosts:
 
 
 @contextmanager
-def hosts() -> Iterator[Hosts]:
+def hosts(at: Addresses = V4) -> Iterator[Hosts]:
     """The three, without a rule."""
     with ExitStack() as stack:
         try:
@@ -152,18 +185,24 @@ def hosts() -> Iterator[Hosts]:
             unavailable(f"no private namespace: {error}")
             raise
         client, router, server = found
-        made = Hosts(client, router, server, stack)
+        made = Hosts(client, router, server, stack, at)
+        settings = SETTINGS | (SETTINGS_V6 if at is V6 else {})
         for host in found:
             with host.enter():
-                for path, value in SETTINGS.items():
+                for path, value in settings.items():
                     Path("/proc/sys", path).write_text(value)
         for port, host in (("lan", client), ("wan", server)):
             link = f"link add {port} type veth peer name eth0 netns {host.path}\n"
             made.ip(router, link)
-        made.ip(router, LINKS)
-        for host, own, gateway in ((client, CLIENT, LAN), (server, SERVER, WAN)):
-            end = f"addr add {own}/24 dev eth0\nlink set lo up\nlink set eth0 up\n"
-            made.ip(host, f"{end}route add default via {gateway}\n")
+        made.ip(router, "link set lo up\nlink set lan up\nlink set wan up\n")
+        for end, own in (("lan", at.lan), ("wan", at.wan)):
+            made.ip(router, f"addr add {own}/{at.length} dev {end}\n")
+        for host, own, gateway in (
+            (client, at.client, at.lan),
+            (server, at.server, at.wan),
+        ):
+            way = f"addr add {own}/{at.length} dev eth0\nroute add default via {gateway}\n"
+            made.ip(host, f"link set lo up\nlink set eth0 up\n{way}")
         yield made
 
 

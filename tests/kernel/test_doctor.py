@@ -25,7 +25,7 @@ from natscope.rehearse.shapes import by_shape
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.snapshot import collect
-from natscope.views.doctor.rules import diagnose
+from natscope.views.doctor.diagnosis import diagnose
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import DEFAULT, Thresholds
 
@@ -307,6 +307,7 @@ def test_a_forward_that_is_hit_and_makes_no_flow_is_found(traffic: Traffic) -> N
     finding = only(look(traffic.lab, knock), "R11")
     assert finding.severity is Severity.HIGH
     assert facts(finding)["hits"] == 2
+    assert finding.about == "ip f forward"
 
 
 def test_a_forward_that_makes_flows_is_no_trouble(traffic: Traffic) -> None:
@@ -412,7 +413,7 @@ def test_the_remedy_of_a_chain_of_iptables_mends_it(
     traffic.lab.run(BOX, [f"{tool}-restore"], stdin=rules)
     finding = only(look(traffic.lab), "R12")
     if tool == "iptables-legacy":  # nft knows iptables-nft's chains as its own
-        assert finding.remedies[0].command.startswith(f"{tool} -A FORWARD ")
+        assert finding.remedies[0].command.startswith(f"{tool} -t filter -I FORWARD ")
     mended(traffic.lab, finding)
 
     def ask() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -160,10 +161,57 @@ def test_a_remedy_is_asked_about_run_and_taken_back(lab: Lab, tmp_path: Path) ->
     assert forwarding(lab) == "0"
 
 
-def test_with_nobody_to_ask_nothing_is_run(lab: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("closing", ["</dev/null", "<&-"])
+def test_with_nobody_to_ask_nothing_is_run(
+    lab: Lab, tmp_path: Path, closing: str
+) -> None:
     forwarding(lab, "0")
-    natscope(lab, *QUICK, "--fix", home=tmp_path)
-    assert forwarding(lab) == "0"
+    words = shlex.join([*NATSCOPE, *QUICK, "--fix"])
+    with lab.inside(BOX):
+        done = subprocess.run(
+            ["sh", "-c", f"{words} {closing}"],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+            check=False,
+        )
+    assert (done.returncode, forwarding(lab)) == (1, "0")
+    assert done.stderr.endswith("is yours\n")
+
+
+def test_settings_are_taken_back_one_by_one(lab: Lab, tmp_path: Path) -> None:
+    lab.run(BOX, ["sh", "-c", "echo 0 > /proc/sys/net/netfilter/nf_conntrack_acct"])
+    forwarding(lab, "0")
+    ends = "-p udp -s 10.0.0.2 -d 198.51.100.9 --sport 5 --dport 53 -t 60"
+    lab.run(BOX, ["conntrack", "-I", *ends.split()])
+    words = (*QUICK, "--fix", "--only", "R08,R12,R35")
+    done = natscope(lab, *words, answers="y\ny\ny\n", home=tmp_path)
+    assert done.said.endswith("3 done, 0 failed: look again with natscope doctor\n")
+    assert "1 flow" in done.said.partition("natscope delete")[2]
+    first = natscope(lab, "doctor", "--unfix", home=tmp_path)
+    assert first.out == "net.netfilter.nf_conntrack_acct = 0\n"
+    assert first.said == "natscope doctor --unfix again takes the one before: 1\n"
+    second = natscope(lab, "doctor", "--unfix", home=tmp_path)
+    assert (second.out, second.said) == ("net.ipv4.ip_forward = 0\n", "")
+
+
+def test_in_a_box_in_order_there_is_nothing_to_ask(lab: Lab, tmp_path: Path) -> None:
+    done = natscope(lab, *QUICK, "--fix", home=tmp_path)
+    assert (done.code, done.said) == (0, "")
+
+
+def test_a_pattern_and_a_look_are_not_asked_about(lab: Lab, tmp_path: Path) -> None:
+    lab.run(BOX, ["ip", "link", "set", "wan", "mtu", "1400"])
+    lab.run(BOX, ["nft", "add rule ip nat postrouting udp dport 1 masquerade random"])
+    ends = "-p udp -s 10.0.0.2 -d 198.51.100.9 --sport 3074 --dport 3478 -t 60"
+    lab.run(BOX, ["conntrack", "-I", *ends.split(), "-n", "203.0.113.1:4000"])
+    words = (*QUICK, "--fix", "--only", "R30,R32")
+    done = natscope(lab, *words, answers="y\ny\ny\n", home=tmp_path)
+    assert "R30" in done.out
+    assert "R30" not in done.said
+    assert done.said.endswith("1 done, 0 failed: look again with natscope doctor\n")
+    again = natscope(lab, *QUICK, "--only", "R32")
+    assert again.out.startswith("nothing found")
 
 
 def test_a_watch_tells_what_is_raised(lab: Lab) -> None:
@@ -193,8 +241,57 @@ def test_a_setting_can_be_made_lasting_and_taken_back(
     assert (made.before, made.after) == ("0", "1")
     assert file.read_text() == "# of an administrator\nnet.ipv4.ip_forward = 1\n"
     assert mending.take_back(file).name == name
-    assert file.read_text() == "# of an administrator\n"
+    assert file.read_text() == "# of an administrator\nnet.ipv4.ip_forward = 0\n"
     assert mending.written_down() == []
+
+
+def test_a_setting_made_lasting_twice_is_taken_back_step_by_step(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    file = tmp_path / "90-natscope.conf"
+    name = "net.ipv4.ip_default_ttl"
+    for value in ("70", "80"):
+        mending.change(name, value, lasting=file)
+    mending.take_back(file)
+    assert file.read_text().endswith(f"\n{name} = 70\n")
+    mending.take_back(file)
+    assert not file.exists()
+
+
+def test_a_setting_that_cannot_be_made_lasting_is_not_made(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    file = tmp_path / "90-natscope.conf"
+    with pytest.raises(OSError, match="No such file"):
+        mending.change("net.ipv4.ip_default_ttl", "70", lasting=tmp_path / "no" / "f")
+    with pytest.raises(NatscopeError):
+        mending.change("net.ipv4.ip_default_ttl", "many", lasting=file)
+    assert not file.exists()
+    assert mending.run("cat /proc/sys/net/ipv4/ip_default_ttl") == "64\n"
+    assert mending.written_down() == []
+
+
+def test_settings_somebody_else_wrote_down_are_not_taken_back(
+    lab: Lab, tmp_path: Path
+) -> None:
+    place = tmp_path / "natscope" / "settings.jsonl"
+    place.parent.mkdir()
+    for line in ('{"name": 1}', "no JSON", "[]", '"text"', "\xff"):
+        place.write_bytes(line.encode("latin-1"))
+        done = natscope(lab, "doctor", "--unfix", home=tmp_path)
+        assert done.code == 3
+        assert "Traceback" not in done.said
+        assert "move it away" in done.said
+
+
+def test_a_remedy_of_several_lines_ends_with_the_first_that_fails(
+    netns: Namespace,
+) -> None:
+    with pytest.raises(NatscopeError):
+        mending.run("false\necho 70 > /proc/sys/net/ipv4/ip_default_ttl")
+    assert mending.run("cat /proc/sys/net/ipv4/ip_default_ttl") == "64\n"
 
 
 def test_a_setting_somebody_changed_since_is_left_alone(

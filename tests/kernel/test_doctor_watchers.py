@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ import pytest
 from conftest import unavailable
 from kernel.router import MASQUERADE, SERVER, WAN, Hosts, hosts
 from natscope import uapi
+from natscope.actions import mending
 from natscope.lab.build import built
 from natscope.lab.traffic import Traffic, happen
 from natscope.model.finding import Severity
 from natscope.sources import tools
 from natscope.sources.nlsocket import NetlinkSocket
 from natscope.sources.snapshot import collect
-from natscope.views.doctor import rules
+from natscope.views.doctor import diagnosis
 from natscope.views.doctor.snapshot import Snapshot
 
 pytestmark = pytest.mark.kernel
@@ -30,18 +32,25 @@ def box() -> Iterator[Hosts]:
         yield made
 
 
-def test_nat_of_two_tools_is_found(box: Hosts) -> None:
-    if tools.find("iptables-legacy") is None:
-        unavailable("iptables-legacy is not installed")
-    box.rules(MASQUERADE)
+@pytest.mark.parametrize("tool", ["iptables", "ip6tables"])
+def test_nat_of_two_tools_is_found_and_moved_to_one(box: Hosts, tool: str) -> None:
+    family = tool.removesuffix("tables")
+    if tools.find(f"{tool}-legacy") is None:
+        unavailable(f"{tool}-legacy is not installed")
+    box.rules(MASQUERADE.replace("table ip", f"table {family}"))
     assert box.findings("R31") == ()
     with box.router.enter():
-        if not Path("/proc/thread-self/net/ip_tables_names").exists():
-            unavailable("this kernel has no iptables-legacy")
-        words = "iptables-legacy -t nat -A POSTROUTING -o wan -j MASQUERADE"
+        if not Path(f"/proc/thread-self/net/{family}_tables_names").exists():
+            unavailable(f"this kernel has no {tool}-legacy")
+        words = f"{tool}-legacy -t nat -A POSTROUTING -o wan -j MASQUERADE"
         tools.run(words.split())
     (found,) = box.findings("R31")
-    assert found.about == "iptables-legacy"
+    assert found.about == f"{tool}-legacy"
+    with box.router.enter():
+        mending.run(found.remedies[0].command)
+        assert "-A" not in tools.run([f"{tool}-legacy-save"])
+        assert "-o wan -j MASQUERADE" in tools.run([f"{tool}-nft-save"])
+    assert box.findings("R31") == ()
 
 
 def test_a_rule_that_never_has_its_turn_is_found_and_is_in_vain(box: Hosts) -> None:
@@ -78,8 +87,17 @@ def test_settings_that_keep_flows_blind_are_told(box: Hosts) -> None:
     box.datagrams([9])
     (found,) = box.findings("R35")
     assert found.headline == "conntrack keeps no bytes or packets of flows"
-    box.setting("net/netfilter/nf_conntrack_acct", "1")
+    box.setting("net/netfilter/nf_conntrack_timestamp", "0")
+    both = box.findings("R35")
+    assert [one.about for one in both] == ["acct", "timestamp"]
+    for one in both:
+        with box.router.enter():
+            mending.run(one.remedies[0].command)
     assert box.findings("R35") == ()
+    box.datagrams([10])
+    (flow,) = (one for one in box.snapshot().flows if one.orig.dport == 10)
+    assert flow.orig_packets == 1
+    assert flow.start_ns is not None
 
 
 def test_masquerade_beside_a_replicator_is_found(box: Hosts, tmp_path: Path) -> None:
@@ -96,17 +114,26 @@ def test_masquerade_beside_a_replicator_is_found(box: Hosts, tmp_path: Path) -> 
         found = box.findings("R36")
         box.setting("net/netfilter/nf_conntrack_tcp_loose", "0")
         strict = box.findings("R36")
+        for one in strict:
+            command = one.remedies[0].command.replace("SHARED-ADDRESS", WAN)
+            with box.router.enter():
+                listed = tools.run(["nft", "-a", "list", "ruleset"])
+                handle = re.search(r"masquerade # (handle \d+)", listed)
+                assert handle is not None
+                mending.run(command.replace("handle N", handle[1]))
+        mended = box.findings("R36")
         running.stdin.close()
     assert [one.about for one in found] == ["masquerade"]
     assert [one.about for one in strict] == ["loose", "masquerade"]
+    assert mended == ()
 
 
 def test_a_healthy_box_has_none_of_it() -> None:
     with built() as lab, Traffic(lab) as traffic, lab.inside("box"):
         bundle, flows = collect(interval_s=1.0, wait=lambda _: list(happen(traffic)))
-    asked = [rule.id for rule in rules.RULES if rule.id > "R12"]
+    asked = [rule.id for rule in diagnosis.RULES if rule.id > "R12"]
     # other tests have namespaces of their own, and keep the CPUs busy
     asked = [rule for rule in asked if rule not in ("R24", "R33")]
-    found = rules.diagnose(Snapshot.of(bundle, flows), only=asked)
+    found = diagnosis.diagnose(Snapshot.of(bundle, flows), only=asked)
     assert (found.findings, found.not_checked) == ((), ())
     assert len(found.checked) == 22

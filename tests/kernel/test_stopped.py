@@ -7,22 +7,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from conftest import unavailable
+from kernel import crowd
 from kernel.realbox import RealBox, real_box
-from natscope import uapi
 from natscope.codec.text.question import parse
 from natscope.errors import NamespaceError
 from natscope.model.journey import OWN_TABLES, Outcome, Sightings
 from natscope.model.packet import Fragment, Packet, Question
 from natscope.rehearse.twin import Twin
 from natscope.sources.netns import new_namespace
-from natscope.table.flowtable import FlowTable
 from natscope.views.journey import journey
 
 pytestmark = pytest.mark.kernel
@@ -574,31 +570,12 @@ def test_a_packet_larger_than_its_link_is_not_taken_in(boxes: Boxes) -> None:
     assert (way.outcome, way.reason) == (DROPPED, "mtu")
 
 
-def crowd(flows: int) -> FlowTable:
-    """Established flows of UDP, each of another source: none gives way."""
-    sides = np.zeros((2, flows, 2), np.uint64)
-    sides[0, :, 1] = int(ip_address("100.64.0.0")) + np.arange(flows)
-    sides[1, :, 1] = int(ip_address(OUT))
-    port = np.full(flows, 53, np.uint16)
-    status = uapi.Status.SEEN_REPLY | uapi.Status.ASSURED | uapi.Status.CONFIRMED
-    data: dict[str, NDArray[Any]] = {
-        "family": np.full(flows, 2, np.uint8),
-        "status": np.full(flows, int(status), np.uint32),
-        "timeout": np.full(flows, 600, np.uint32),
-    }
-    for side, (src, dst) in {"orig": (0, 1), "reply": (1, 0)}.items():
-        data |= {f"{side}_src": sides[src], f"{side}_dst": sides[dst]}
-        data |= {f"{side}_sport": port, f"{side}_dport": port}
-    data |= dict.fromkeys(("proto", "reply_proto"), np.full(flows, 17, np.uint8))
-    return FlowTable(data)
-
-
 def test_a_full_table_is_named(boxes: Boxes) -> None:
     """The limit is the machine's, but each namespace has as many entries of its own."""
     limit = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
     if limit > 1 << 18:
         pytest.skip(f"nf_conntrack_max={limit}: too many to fill the table with")
     _, twin = boxes.pair("island")
-    assert twin.insert(crowd(limit)) == 0
+    assert twin.insert(crowd.many(limit)) == 0
     way = journey(twin.send(parse("udp 10.0.0.2:7 to 10.0.0.3:1 in eth1")))
     assert (way.outcome, way.reason) == (DROPPED, "table-full")

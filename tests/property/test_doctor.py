@@ -18,7 +18,7 @@ from natscope.model.finding import MOST_FLOWS
 from natscope.model.flow import Flow
 from natscope.model.measured import Listener, Namespace, Program
 from natscope.table.flowtable import FlowTable
-from natscope.views.doctor.rules import RULES, diagnose
+from natscope.views.doctor.diagnosis import RULES, diagnose
 from natscope.views.doctor.thresholds import Thresholds
 from strategies import addresses, flows
 from unit.views.doctor.boxes import SYSCTLS, Box

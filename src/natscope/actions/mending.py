@@ -34,10 +34,14 @@ class Setting:
     after: str
     netns: str | None = None
     is_lasting: bool = False
+    kept: str | None = None
+    """Of a lasting one: what the file said before; None: nothing."""
 
 
 def run(command: str, netns: str | None = None) -> str:
-    """Run a command of the shell in a namespace; what it prints.
+    """Run a command of the shell in a namespace; what it prints, and its warnings.
+
+    Of several lines the first that fails is the last.
 
     Raises:
         NatscopeError: it failed; the message holds what it said.
@@ -45,7 +49,7 @@ def run(command: str, netns: str | None = None) -> str:
     # natscope itself may stand where a root's PATH does not lead
     path = f'PATH="$PATH":{shlex.quote(str(Path(sys.executable).parent))}'
     with _inside(netns):
-        return tools.run(["sh", "-c", f"{path}\n{command}"])
+        return "".join(tools.told(["sh", "-ec", f"{path}\n{command}"]))
 
 
 def change(
@@ -63,13 +67,17 @@ def change(
         NatscopeError: there is no such setting, or it is not ours to change; then
             nothing is.
     """
-    made = Setting(name, _read(name, netns), value, netns, lasting is not None)
+    kept = None if lasting is None else _kept(lasting, name)
+    before = _read(name, netns)
+    made = Setting(name, before, value, netns, lasting is not None, kept)
     _write_down([*written_down(), made])
     try:
-        _write(name, value, netns)
         if lasting is not None:
             _keep(lasting, name, value)
+        _write(name, value, netns)
     except (NatscopeError, OSError):
+        if lasting is not None and lasting.exists():
+            _keep(lasting, name, kept)
         _write_down(written_down()[:-1])
         raise
     return made
@@ -94,18 +102,27 @@ def take_back(lasting: Path = LASTING) -> Setting:
         )
     _write(last.name, last.before, last.netns)
     if last.is_lasting:
-        _keep(lasting, last.name, None)
+        _keep(lasting, last.name, last.kept)
     _write_down(settings[:-1])
     return last
 
 
 def written_down() -> list[Setting]:
-    """Settings that were changed and not taken back, the last one last."""
+    """Settings that were changed and not taken back, the last one last.
+
+    Raises:
+        NatscopeError: somebody else has written there.
+    """
     try:
         lines = _place().read_text().splitlines()
+        return [Setting(**json.loads(line)) for line in lines]
     except FileNotFoundError:
         return []
-    return [Setting(**json.loads(line)) for line in lines]
+    except (TypeError, ValueError) as error:
+        raise NatscopeError(
+            f"{_place()} holds what natscope has not written: {error}",
+            hint="move it away; what it was to take back is then yours to set",
+        ) from error
 
 
 def _place() -> Path:
@@ -119,10 +136,20 @@ def _write_down(settings: list[Setting]) -> None:
     journal.write(place, lines)
 
 
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines(keepends=True) if file.exists() else [_HEADING]
+
+
+def _kept(file: Path, name: str) -> str | None:
+    """What a file of sysctl.d(5) sets; of several lines the last is in force."""
+    told = [line.partition("=") for line in _lines(file)]
+    values = [value.strip() for word, _, value in told if word.strip() == name]
+    return values[-1] if values else None
+
+
 def _keep(file: Path, name: str, value: str | None) -> None:
     """Put a line into a file of sysctl.d(5), or take it out."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else [_HEADING]
-    kept = [line for line in lines if line.partition("=")[0].strip() != name]
+    kept = [line for line in _lines(file) if line.partition("=")[0].strip() != name]
     if value is not None:
         kept.append(f"{name} = {value}\n")
     if kept == [_HEADING]:

@@ -92,7 +92,7 @@ def progress(line: str) -> None:
 def ask(question: str) -> str:
     """A person's answer; empty if there is none to be had."""
     _tell(question)
-    return sys.stdin.readline()
+    return "" if sys.stdin is None else sys.stdin.readline()  # None: it is closed
 
 
 def _tell(text: str) -> None:

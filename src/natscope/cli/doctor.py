@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from natscope.model.bundle import Bundle
     from natscope.render.findings import Box
     from natscope.table.flowtable import FlowTable
-    from natscope.views.doctor.rules import Diagnosis
+    from natscope.views.doctor.diagnosis import Diagnosis
     from natscope.views.doctor.snapshot import Snapshot
     from natscope.views.doctor.thresholds import Thresholds
 
@@ -126,7 +126,7 @@ def run(argv: list[str]) -> int:
 
 
 def _asking(options: argparse.Namespace) -> Callable[[Snapshot], Diagnosis]:
-    from natscope.views.doctor.rules import diagnose
+    from natscope.views.doctor.diagnosis import diagnose
 
     only, thresholds = _only(options), _thresholds(options)
     return lambda snapshot: diagnose(snapshot, thresholds, only)
@@ -179,7 +179,7 @@ def interval_s(options: argparse.Namespace) -> float:
 
 
 def _only(options: argparse.Namespace) -> frozenset[str] | None:
-    from natscope.views.doctor.rules import BY_ID
+    from natscope.views.doctor.diagnosis import BY_ID
 
     if options.only is None:
         return None
@@ -266,7 +266,7 @@ def _flows(bundle: Bundle, file: str | None) -> FlowTable | None:
 
 
 def _list() -> int:
-    from natscope.views.doctor.rules import RULES
+    from natscope.views.doctor.diagnosis import RULES
 
     lines = (f"{rule.id}  {rule.title}\n" for rule in RULES)
     output.write("".join(lines).encode())

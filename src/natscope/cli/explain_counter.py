@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics, inputs, output
 from natscope.cli.diagnostics import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from natscope.views.doctor.counters import Explained
+
+_WIDTH = 84
 
 EPILOG = """\
 examples:
@@ -56,11 +64,19 @@ def run(argv: list[str]) -> int:
         output.write(json.dumps(document, indent=2).encode() + b"\n")
         return ExitCode.DONE
     for one in found:
-        lines = [one.name, *textwrap.wrap(one.meaning, 84, initial_indent="  ",
-                                          subsequent_indent="  ")]  # fmt: skip
-        lines.append(f"  shown by   {one.where}")
-        if one.rules:
-            only = ",".join(one.rules)
-            lines.append(f"  findings   natscope doctor --only {only}")
-        output.write("".join(f"{line}\n" for line in lines).encode())
+        output.write("".join(f"{line}\n" for line in _lines(one)).encode())
     return ExitCode.DONE
+
+
+def _lines(one: Explained) -> Iterator[str]:
+    from natscope.views.doctor.diagnosis import BY_ID
+
+    yield one.name
+    yield from textwrap.wrap(
+        one.meaning, _WIDTH, initial_indent="  ", subsequent_indent="  "
+    )
+    yield f"  shown by   {one.where}"
+    if one.rules:
+        yield f"  findings   natscope doctor --only {','.join(one.rules)}"
+    for rule in one.rules:
+        yield f"             {rule}  {BY_ID[rule].title}"

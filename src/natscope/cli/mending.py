@@ -16,17 +16,24 @@ _YES, _LASTING, _QUIT = ("y", "yes"), ("l", "lasting"), ("q", "quit")
 
 
 def mend(findings: Iterable[Finding], netns: str | None) -> int:
-    """Ask about each remedy that can be run as it stands."""
+    """Ask about each remedy that can be run as it stands.
+
+    Returns:
+        The exit code: DONE where there was nothing to mend, or each remedy that was
+        run did its work.
+    """
     ran = failed = 0
+    is_mended = True
     seen: set[str] = set()  # two findings may ask for the same
     for finding in findings:
+        is_mended = False
         for remedy in finding.remedies:
             if remedy.is_pattern or remedy.command in seen:
                 continue
             seen.add(remedy.command)
             answer = _asked(finding, remedy, netns)
             if answer in _QUIT:
-                return _end(ran, failed)
+                return _end(ran, failed, is_mended)
             if answer not in _YES + _LASTING:
                 continue
             try:
@@ -37,7 +44,7 @@ def mend(findings: Iterable[Finding], netns: str | None) -> int:
                 continue
             ran += 1
             break  # the others are other ways to the same end
-    return _end(ran, failed)
+    return _end(ran, failed, is_mended)
 
 
 def unfix() -> int:
@@ -46,11 +53,15 @@ def unfix() -> int:
 
     last = mending.take_back()
     output.write(f"{last.name} = {last.before}\n".encode())
+    left = len(mending.written_down())
+    if left:
+        diagnostics.note(f"natscope doctor --unfix again takes the one before: {left}")
     return ExitCode.DONE
 
 
 def _asked(finding: Finding, remedy: Remedy, netns: str | None) -> str:
-    diagnostics.note(f"\n{finding.rule}  {finding.headline}\n  {remedy.command}")
+    command = remedy.command.replace("\n", "\n  ")
+    diagnostics.note(f"\n{finding.rule}  {finding.headline}\n  {command}")
     if remedy.about:
         diagnostics.note(f"  {remedy.about}")
     if remedy.is_destructive:
@@ -70,8 +81,8 @@ def _run(remedy: Remedy, netns: str | None, *, is_lasting: bool) -> None:
     from natscope.actions import mending
 
     if remedy.sysctl is None:
-        told = mending.run(remedy.command, netns)
-        output.write(told.encode())
+        for line in mending.run(remedy.command, netns).splitlines() or ["done"]:
+            diagnostics.note(f"  {line}")
         return
     name, value = remedy.sysctl
     lasting = mending.LASTING if is_lasting else None
@@ -83,6 +94,12 @@ def _run(remedy: Remedy, netns: str | None, *, is_lasting: bool) -> None:
     )
 
 
-def _end(ran: int, failed: int) -> int:
+def _end(ran: int, failed: int, is_mended: bool) -> int:
+    if not ran and not failed:
+        if not is_mended:
+            diagnostics.note(
+                "nothing was run; what has words to fill in, or only looks, is yours"
+            )
+        return ExitCode.DONE if is_mended else ExitCode.NOTHING
     diagnostics.note(f"{ran} done, {failed} failed: look again with natscope doctor")
     return ExitCode.REFUSED if failed else ExitCode.DONE

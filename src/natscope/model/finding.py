@@ -51,7 +51,8 @@ class Remedy:
     """Of a setting: its name, as sysctl(8) writes it, and its value.  ``--fix`` can
     make it lasting, and take it back."""
     is_pattern: bool = False
-    """Words in capitals are to be filled in first: ``--fix`` does not run it."""
+    """For a person: words in capitals are to be filled in first, or it looks, or is
+    no command.  ``--fix`` does not run it."""
     is_destructive: bool = False
     """Something is lost: flows are cut, rules go."""
 

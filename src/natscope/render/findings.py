@@ -1,13 +1,17 @@
 """What the doctor found: for people, as one JSON document, and as SARIF.
 
-SARIF 2.1.0 is what code scanners give: build servers and ticket systems read it.
+SARIF 2.1.0 is what code scanners give: build servers and ticket systems read it.  They
+ask for a file and a line: the box stands for the file.  GitHub tells alerts apart by
+``primaryLocationLineHash``, and the uploads of several boxes by ``automationDetails``.
 """
 
 from __future__ import annotations
 
+import string
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from natscope.codec.encode import cells_of
@@ -16,8 +20,8 @@ from natscope.model.flow import Flow
 from natscope.render.conntrack.line import line
 from natscope.render.conntrack.style import Style as LineStyle
 from natscope.render.tuples import tuple_object
+from natscope.views.doctor.diagnosis import BY_ID, RULES, Diagnosis
 from natscope.views.doctor.rule import Rule
-from natscope.views.doctor.rules import BY_ID, RULES, Diagnosis
 
 SCHEMA = "natscope.doctor/1"
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -44,6 +48,23 @@ _RANKS: Mapping[Severity, float] = {
     Severity.CRITICAL: 95.0,
 }
 """SARIF's rank: 0 to 100."""
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~/")
+_PARTS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("rose", "counters_rose", "hits_rose", "nics_rose"), "two readings"
+    ),
+    "ruleset": "the rules",
+    "flows": "the flows",
+    "count": "the entry count",
+    "limit": "nf_conntrack_max",
+    "buckets": "nf_conntrack_buckets",
+    "links": "the addresses",
+    "routes": "the routes",
+    "listeners": "listening sockets",
+    "namespaces": "the other namespaces",
+    "nics": "statistics of interfaces",
+}
+"""What of a snapshot was not read, in words; of others the name is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +86,7 @@ def text(found: Finding, *, colour: bool = False) -> str:
     """A finding for people."""
     severity = found.severity.word.upper()
     lines = [_painted(f"{severity:<9} {found.rule}  {found.headline}", found, colour)]
-    facts = ", ".join(_fact(fact) for fact in found.facts)
-    lines += _labelled("evidence", facts)
+    lines += _labelled("evidence", "\n".join(_evidence(found.facts)))
     for flow in found.flows:
         lines.append(f"{'':<{_LABEL + 2}}{_line(flow)}")
     lines += _labelled("why", found.why)
@@ -74,7 +94,7 @@ def text(found: Finding, *, colour: bool = False) -> str:
         lines += _remedy("mend", remedy)
     lines += _labelled("verify", found.verify)
     if found.rule in BY_ID:
-        lines += _labelled("more", page(BY_ID[found.rule]))
+        lines += _labelled("more", f"natscope help {found.rule}")
     return "".join(f"{one}\n" for one in lines)
 
 
@@ -126,7 +146,8 @@ def sarif(diagnosis: Diagnosis, box: Box) -> dict[str, Any]:
                 "id": rule.id,
                 "name": rule.slug,
                 "shortDescription": {"text": rule.title},
-                "help": {"text": page(rule)},
+                "fullDescription": {"text": f"{rule.title}. Source: {rule.source}"},
+                "help": {"text": f"natscope help {rule.id}, or {page(rule)}"},
             }
             for rule in RULES
         ],
@@ -135,7 +156,7 @@ def sarif(diagnosis: Diagnosis, box: Box) -> dict[str, Any]:
     told = [
         {
             "level": "note",
-            "message": {"text": f"not checked: {one.part} was not read"},
+            "message": {"text": f"not checked: needs {_needed(one.part)}"},
             "descriptor": {"id": one.rule},
         }
         for one in diagnosis.not_checked
@@ -144,21 +165,42 @@ def sarif(diagnosis: Diagnosis, box: Box) -> dict[str, Any]:
         "executionSuccessful": True,
         "toolExecutionNotifications": told,
     }
-    run = {"tool": {"driver": driver}, "invocations": [invocation], "results": results}
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"natscope doctor/{box.name}/"},
+        "invocations": [invocation],
+        "results": results,
+    }
     return {"$schema": SARIF, "version": "2.1.0", "runs": [run]}
 
 
 def _result(found: Finding, box: Box, places: Mapping[str, int]) -> dict[str, Any]:
     about = box.name if found.about is None else f"{box.name}/{found.about}"
     mend = "".join(f"\n{one.command}" for one in found.remedies)
+    fingerprint = f"{found.rule}/{about}"
+    place = {
+        "artifactLocation": {"uri": _uri(box.name)},
+        "region": {"startLine": 1},
+    }
     result: dict[str, Any] = {
         "ruleId": found.rule,
         "level": _LEVELS[found.severity],
         "rank": _RANKS[found.severity],
         "message": {"text": f"{found.headline}\n{found.why}{mend}"},
-        "locations": [{"logicalLocations": [{"fullyQualifiedName": about}]}],
-        "partialFingerprints": {"natscope/1": f"{found.rule}/{about}"},
-        "properties": {fact.name: fact.value for fact in found.facts},
+        "locations": [
+            {
+                "physicalLocation": place,
+                "logicalLocations": [{"fullyQualifiedName": about}],
+            }
+        ],
+        "partialFingerprints": {
+            "natscope/1": fingerprint,
+            "primaryLocationLineHash": f"{sha256(fingerprint.encode()).hexdigest()}:1",
+        },
+        "properties": {
+            "facts": _facts(found),
+            "flows": [_line(flow) for flow in found.flows],
+        },
     }
     if found.rule in places:
         result["ruleIndex"] = places[found.rule]
@@ -172,10 +214,7 @@ def as_object(found: Finding) -> dict[str, Any]:
         "severity": found.severity.word,
         "headline": found.headline,
         "about": found.about,
-        "facts": [
-            {"name": fact.name, "value": fact.value, "unit": fact.unit}
-            for fact in found.facts
-        ],
+        "facts": _facts(found),
         "flows": [_flow(flow) for flow in found.flows],
         "why": found.why,
         "remedies": [
@@ -193,6 +232,21 @@ def as_object(found: Finding) -> dict[str, Any]:
     if found.rule in BY_ID:
         made["page"] = page(BY_ID[found.rule])
     return made
+
+
+def _uri(name: str) -> str:
+    """A name as a relative URI (RFC 3986 §2.3)."""
+    return "".join(
+        chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}"
+        for byte in name.encode()
+    )
+
+
+def _facts(found: Finding) -> list[dict[str, Any]]:
+    return [
+        {"name": fact.name, "value": fact.value, "unit": fact.unit}
+        for fact in found.facts
+    ]
 
 
 def _flow(flow: Flow) -> dict[str, Any]:
@@ -214,6 +268,15 @@ def _fact(fact: Fact) -> str:
         value = f"{value:.3g}" if value < 100 else f"{value:.0f}"
     unit = "" if not fact.unit else f" {fact.unit}"
     return f"{fact.name} {value}{unit}"
+
+
+def _evidence(facts: tuple[Fact, ...]) -> Iterator[str]:
+    """What was read: numbers in a line, each text of several words on its own."""
+    texts = [one for one in facts if " " in str(one.value)]
+    if len(texts) < len(facts):
+        yield ", ".join(_fact(one) for one in facts if one not in texts)
+    for one in texts:
+        yield f"{one.name}: {one.value}"
 
 
 def _labelled(label: str, words: str) -> Iterator[str]:
@@ -240,15 +303,19 @@ def _remedy(label: str, remedy: Remedy) -> Iterator[str]:
     about = remedy.about
     if remedy.is_destructive:
         about = f"{about} (something is lost: read first)".strip()
-    yield from _labelled("", about)
+    yield from (f"  {one}" for one in _labelled("", about))
 
 
 def _not_checked(diagnosis: Diagnosis) -> str:
     parts: dict[str, list[str]] = {}
     for one in diagnosis.not_checked:
-        parts.setdefault(one.part, []).append(one.rule)
-    told = "; ".join(f"{', '.join(ids)} ({part})" for part, ids in parts.items())
+        parts.setdefault(_needed(one.part), []).append(one.rule)
+    told = "; ".join(f"{', '.join(ids)} (needs {part})" for part, ids in parts.items())
     return f"; not checked: {told}" if told else ""
+
+
+def _needed(part: str) -> str:
+    return _PARTS.get(part, part)
 
 
 def _painted(words: str, found: Finding, colour: bool) -> str:

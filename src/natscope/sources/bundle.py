@@ -49,6 +49,9 @@ _CHOSEN = (
     "net/ipv6/ip_nonlocal_bind",
     "net/ipv6/fib_multipath_hash_policy",
     "net/ipv6/fib_multipath_hash_fields",
+    # of the host: what is lost before or after a packet is decided about
+    "net/core/netdev_max_backlog",
+    "net/core/rmem_max",
 )
 """Settings that decide about a packet, beside those of an interface."""
 _WHOLE = (

@@ -16,14 +16,16 @@ MEANINGS: Mapping[str, str] = {
     "insert": "entries inserted by the user-space path only; ordinary new flows are "
     "not counted here",
     "insert_failed": "new flows that could not enter the table: their reply tuple is "
-    "taken (SNAT ports used up, or two flows raced for one port)",
-    "drop": "packets dropped: the table is full, no memory, or insertion failed; "
-    "rises together with insert_failed when SNAT ports run out",
-    "early_drop": "young or unanswered entries thrown out to make room: the table "
+    "taken (SNAT ports used up, or two flows raced for one port; drop rises too), or "
+    "their hash chain is too long (chaintoolong rises too)",
+    "drop": "packets dropped: the table is full, or there is no memory for an entry; "
+    "or insertion failed, and insert_failed rises too",
+    "early_drop": "entries that are not assured, thrown out to make room: the table "
     "is at its limit",
-    "error": "packets with malformed headers (ICMP and others)",
+    "error": "ICMP messages with a bad checksum or type, or about a flow not in "
+    "the table (before Linux 4.20: packets of any protocol with a bad header)",
     "search_restart": "look-ups begun again because an entry moved; harmless",
-    "clash_resolve": "two packets of one new flow raced and one entry served both; "
+    "clash_resolve": "two first packets of one flow raced and both went on; "
     "harmless (the old DNS race, mended)",
     "chaintoolong": "new flows refused because their hash chain was too long: "
     "raise nf_conntrack_buckets",

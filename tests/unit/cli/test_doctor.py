@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 
-from natscope.cli import bundle, doctor, explain_counter
+from natscope.cli import bundle, doctor, explain_counter, rounds
 from natscope.cli.diagnostics import UsageError
+from natscope.views.doctor.diagnosis import diagnose
+from natscope.views.doctor.snapshot import Snapshot
+from unit.views.doctor.boxes import Box
+
+NAT = """\
+table ip nat {
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		oifname "wan" masquerade
+	}
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,26 @@ CASES = [
 def test_what_contradicts_itself_is_refused(case: Case) -> None:
     with pytest.raises(UsageError, match=case.said):
         doctor.run(case.words)
+
+
+def test_a_watch_says_once_what_it_cannot_read(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    box = Box(sysctls={"net/ipv4/ip_forward": "0"}, nft=NAT)
+    whole = box.snapshot
+    half = replace(whole, bundle=replace(whole.bundle, missing=("flows: denied",)))
+
+    def snapshots() -> Iterator[Snapshot]:
+        yield from (whole, half, half)
+        raise KeyboardInterrupt
+
+    options = doctor.parser().parse_args(["--watch", "--json"])
+    with pytest.raises(KeyboardInterrupt):
+        rounds.watch(options, snapshots(), lambda one: diagnose(one, only=["R12"]))
+    told = capfdbinary.readouterr()
+    assert told.err == b"natscope: not read: flows: denied\n"
+    (raised,) = (json.loads(line) for line in told.out.splitlines())
+    assert (raised["change"], raised["rule"]) == ("raise", "R12")
 
 
 def test_a_bundles_interval_is_the_doctors() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from natscope.cli import COMMANDS, main
 from natscope.cli.help import TOPICS
+from natscope.views.doctor.diagnosis import RULES
 from natscope.views.doctor.rule import Rule
-from natscope.views.doctor.rules import RULES
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.render import findings
 from natscope.render.findings import Box
-from natscope.views.doctor.rules import Diagnosis, NotChecked
+from natscope.views.doctor.diagnosis import Diagnosis, NotChecked
 from unit.views.doctor.boxes import snat
 
 FOUND = Finding(
@@ -37,12 +38,12 @@ HIGH      R03  95 of 100 ports
   why       Each flow needs a port. Each flow needs a port. Each flow needs a port. Each
             flow needs a port. Each flow needs a port. Each flow needs a port.
   mend      sysctl -w a.b=1
-            sooner
+              sooner
   mend      natscope delete x
-            (something is lost: read first)
+              (something is lost: read first)
   mend      nft replace TABLE
   verify    natscope ports
-  more      docs/reference/findings/R03-snat-ports.md
+  more      natscope help R03
 """
 
 
@@ -61,7 +62,13 @@ def test_colour_is_of_the_headline_alone() -> None:
 
 def test_the_last_line_says_what_was_not_checked() -> None:
     assert findings.summary(DIAGNOSIS) == (
-        "1 high; 1 rule checked; not checked: R04, R06 (rose)\n"
+        "1 high; 1 rule checked; not checked: R04, R06 (needs two readings)\n"
+    )
+    lacking = [NotChecked("R10", "flows"), NotChecked("R15", "rose")]
+    lacking.append(NotChecked("R11", "hits_rose"))
+    assert findings.summary(Diagnosis((), tuple(lacking), ())) == (
+        "nothing found; 0 rules checked; not checked: R10 (needs the flows); "
+        "R15, R11 (needs two readings)\n"
     )
     assert findings.summary(Diagnosis((), (), ("R01", "R02"))) == (
         "nothing found; 2 rules checked\n"
@@ -96,6 +103,43 @@ def test_sarif_has_what_its_schema_requires() -> None:
     (invocation,) = run["invocations"]
     told = invocation["toolExecutionNotifications"]
     assert [one["descriptor"]["id"] for one in told] == ["R04", "R06"]
+    assert told[0]["message"]["text"] == "not checked: needs two readings"
+
+
+def _result(box: Box) -> dict[str, Any]:
+    (result,) = findings.sarif(DIAGNOSIS, box)["runs"][0]["results"]
+    found: dict[str, Any] = result
+    return found
+
+
+def test_sarif_has_what_github_asks_for() -> None:
+    """A file, a line, a hash that stays, and a category of the upload."""
+    odd = Box("gw 1:a/qrouter-7", "1.2.3", 5.0)
+    (run,) = findings.sarif(DIAGNOSIS, odd)["runs"]
+    assert run["automationDetails"]["id"] == "natscope doctor/gw 1:a/qrouter-7/"
+    for rule in run["tool"]["driver"]["rules"]:
+        texts = (rule[one]["text"] for one in ("shortDescription", "fullDescription"))
+        assert all(texts)
+    place = _result(odd)["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "gw%201%3Aa/qrouter-7"
+    assert place["region"]["startLine"] == 1
+
+
+def test_sarif_tells_the_same_finding_of_another_box_apart() -> None:
+    hashes = [
+        _result(Box(name, version, None))["partialFingerprints"]
+        for name, version in (("gw1", "1"), ("gw1", "2"), ("gw2", "1"))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert hashes[0]["primaryLocationLineHash"].endswith(":1")
+
+
+def test_sarif_keeps_facts_of_one_name() -> None:
+    twice = replace(FOUND, facts=(Fact("rule", "a"), Fact("rule", "b")))
+    log = findings.sarif(Diagnosis((twice,)), BOX)
+    (result,) = log["runs"][0]["results"]
+    assert [one["value"] for one in result["properties"]["facts"]] == ["a", "b"]
+    assert "src=10.0.0.2" in result["properties"]["flows"][0]
 
 
 def test_a_change_is_a_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,9 +23,11 @@ class Explained:
 
 
 _CONNTRACK = "natscope stats, conntrack -S"
+_STAT = "/proc/net/stat/nf_conntrack"
+_ETHTOOL = "ethtool -S"
 _RULES: Mapping[str, tuple[str, ...]] = {
     "invalid": ("R14", "R15"),
-    "insert_failed": ("R03", "R04", "R05", "R22"),
+    "insert_failed": ("R02", "R03", "R04", "R05", "R22"),
     "drop": ("R01", "R03", "R04", "R05", "R22"),
     "early_drop": ("R06",),
     "error": ("R35",),
@@ -32,6 +35,19 @@ _RULES: Mapping[str, tuple[str, ...]] = {
     "chaintoolong": ("R02",),
 }
 _OTHERS = (
+    Explained(
+        "entries",
+        f"{_STAT}, first column; natscope count",
+        "entries of the namespace's table, on the line of each CPU the same",
+        ("R01", "R02", "R23", "R24"),
+    ),
+    Explained(
+        "expect_new",
+        _STAT,
+        "new flows that a helper had expected (FTP's data, for one)",
+    ),
+    Explained("expect_create", _STAT, "expectations that helpers made"),
+    Explained("expect_delete", _STAT, "expectations that were met, or ran out"),
     Explained(
         "TcpExt.IPReversePathFilter",
         "/proc/net/netstat, nstat -az",
@@ -53,6 +69,12 @@ _OTHERS = (
         ("R14", "R23"),
     ),
     Explained(
+        "Udp6InCsumErrors",
+        "/proc/net/snmp6",
+        "the same as Udp.InCsumErrors, of IPv6",
+        ("R26",),
+    ),
+    Explained(
         "Udp.InCsumErrors",
         "/proc/net/snmp, nstat -az",
         "UDP datagrams for this box with a wrong checksum: of overlay tunnels "
@@ -72,23 +94,37 @@ _OTHERS = (
         ("R33",),
     ),
     Explained(
-        "conntrack_allowance_exceeded",
-        "ethtool -S",
-        "packets the cloud dropped before this box saw them: too many flows for this "
-        "kind of instance (AWS ENA)",
-        ("R28",),
+        "cpuN.softirq",
+        "/proc/stat, seventh number of the line cpuN; mpstat -P ALL",
+        "ticks a CPU spent on packets and timers; cpuN.total is all its ticks",
+        ("R33",),
+    ),
+    Explained(
+        "netlink.PORT.dropped",
+        "/proc/net/netlink, column Drops, by the port id of the socket",
+        "netfilter messages a program lost because its receive buffer was full",
+        ("R34",),
+    ),
+    *(
+        Explained(
+            f"{name}_allowance_exceeded",
+            _ETHTOOL,
+            f"packets the cloud {why} (AWS ENA)",
+            ("R28",),
+        )
+        for name, why in (
+            ("conntrack", "dropped: too many flows for this kind of instance"),
+            ("pps", "queued or dropped: too many a second"),
+            ("bw_in", "queued or dropped: too many bytes a second inward"),
+            ("bw_out", "queued or dropped: too many bytes a second outward"),
+            ("linklocal", "dropped: too many a second to its DNS, clock and metadata"),
+        )
     ),
     Explained(
         "conntrack_allowance_available",
-        "ethtool -S",
+        _ETHTOOL,
         "flows that may still be opened before the cloud drops packets (AWS ENA, "
         "driver 2.8.1 and later)",
-        ("R28",),
-    ),
-    Explained(
-        "pps_allowance_exceeded",
-        "ethtool -S",
-        "packets the cloud queued or dropped: too many a second (AWS ENA)",
         ("R28",),
     ),
 )
@@ -102,9 +138,32 @@ BY_NAME: Mapping[str, Explained] = {
 """Every counter that can be explained."""
 
 
+_OTHER_NAMES: Mapping[str, str] = {
+    "clashres": "clash_resolve",
+    "chainlength": "chaintoolong",
+    "icmp_error": "error",
+}
+"""Columns of /proc/net/stat/nf_conntrack (ct_cpu_seq_show()), by their usual names."""
+_EXPORTERS = re.compile(
+    r"node_nf_conntrack_stat_|system\.net\.conntrack\.|system\.net\.aws\.ec2\."
+)
+"""What node_exporter and Datadog put before a name."""
+_NUMBERED = {
+    "cpun.": re.compile(r"cpu[0-9]+\."),
+    "netlink.port.": re.compile(r"netlink\.[0-9]+\."),
+}
+
+
 def explained(name: str) -> Explained | None:
-    """A counter by its name, in any case, with or without what stands before a dot."""
-    folded = name.casefold()
+    """A counter by its name, in any case, with or without what stands before a dot.
+
+    Names are those of the kernel's files and of conntrack(8), and what exporters make
+    of them.
+    """
+    folded = _EXPORTERS.sub("", name.casefold(), count=1)
+    for generic, pattern in _NUMBERED.items():
+        folded = pattern.sub(generic, folded)
+    folded = _OTHER_NAMES.get(folded, folded)
     for known, one in BY_NAME.items():
         if folded in (known.casefold(), known.rpartition(".")[2].casefold()):
             return one

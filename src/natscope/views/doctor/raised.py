@@ -9,8 +9,8 @@ from typing import Literal
 from natscope.model.finding import Finding
 
 CLEAR_AFTER = 2
-"""Looks in a row without it until a finding is cleared: one that comes and goes at
-its threshold shall not flap."""
+"""Looks in a row without it, or with less of it, until a finding is cleared or
+better: one at its threshold shall not flap."""
 Key = tuple[str, str | None]
 
 
@@ -28,7 +28,8 @@ class Raised:
 
     def __init__(self) -> None:
         self._standing: dict[Key, Finding] = {}
-        self._absent: dict[Key, int] = {}
+        self._calm: dict[Key, int] = {}
+        """Looks in a row in which each was absent or less severe."""
 
     @property
     def standing(self) -> tuple[Finding, ...]:
@@ -48,19 +49,23 @@ class Raised:
         changes = []
         for key, finding in now.items():
             before = self._standing.get(key)
-            if before is None:
+            if before is not None and finding.severity < before.severity:
+                if not self._has_calmed(key):
+                    continue
+                changes.append(Change("better", finding))
+            elif before is None:
                 changes.append(Change("raise", finding))
-            elif finding.severity != before.severity:
-                is_worse = finding.severity > before.severity
-                changes.append(Change("worse" if is_worse else "better", finding))
+            elif finding.severity > before.severity:
+                changes.append(Change("worse", finding))
             self._standing[key] = finding
-            self._absent.pop(key, None)
+            self._calm.pop(key, None)
         rules = set(asked)
         for key in [*self._standing]:
-            if key in now or key[0] not in rules:
-                continue
-            self._absent[key] = self._absent.get(key, 0) + 1
-            if self._absent[key] >= CLEAR_AFTER:
-                del self._absent[key]
+            if key not in now and key[0] in rules and self._has_calmed(key):
+                del self._calm[key]
                 changes.append(Change("clear", self._standing.pop(key)))
         return tuple(changes)
+
+    def _has_calmed(self, key: Key) -> bool:
+        self._calm[key] = self._calm.get(key, 0) + 1
+        return self._calm[key] >= CLEAR_AFTER

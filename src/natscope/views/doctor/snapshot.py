@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from natscope.codec.text.counters import counters
 from natscope.codec.text.natrules import NatRule, nat_rules, place, rulesets
-from natscope.codec.text.ruleset import Ruleset
+from natscope.codec.text.ruleset import RuleIndex
 from natscope.model.bundle import Bundle, Link, Route
 from natscope.model.evidence import Evidence
 from natscope.model.journey import Rule
@@ -22,7 +22,10 @@ from natscope.model.measured import Listener, Measured, Namespace, Program, Tota
 from natscope.table.attribution import Attribution
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import Translations, translations
-from natscope.views.doctor.destinations import Rows, destinations
+from natscope.views.pools import PortUse
+from natscope.views.portranges import ranges_of
+from natscope.views.ports import port_use
+from natscope.views.portsearch import evicts
 
 Part = TypeVar("Part")
 _OF_RULES = re.compile(r"nftables|table |/proc/net/ip6?_tables")
@@ -194,7 +197,7 @@ class Snapshot:
         return self.bundle.evidence
 
     @cached_property
-    def ruleset(self) -> Ruleset:
+    def ruleset(self) -> RuleIndex:
         """Every chain and rule, as the tool that made it writes it."""
         if any(_OF_RULES.match(words) for words in self.bundle.missing):
             raise NotRead("ruleset")
@@ -211,9 +214,10 @@ class Snapshot:
         return told.get(" ".join(map(str, place(rule))))
 
     @cached_property
-    def destinations(self) -> tuple[Rows, Rows, Rows]:
-        """Flows that hold source ports, by destination: see the function."""
-        return destinations(self.flows)
+    def ports(self) -> PortUse:
+        """The source ports NAT has in use."""
+        ranges = ranges_of(self.bundle, self.nat_rules)
+        return port_use(self.flows, ranges, evicts=evicts(self.bundle.kernel))
 
     @cached_property
     def translations(self) -> Translations:

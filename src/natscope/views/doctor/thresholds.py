@@ -19,7 +19,10 @@ class Thresholds:
     table_high: float = 0.90
     """R01: netdata warns here; a burst of a few seconds fills the rest."""
     table_critical: float = 0.95
-    """R01: gc_worker() evicts unanswered entries from here on."""
+    """R01: gc_worker() evicts entries that are not assured from here on."""
+    no_entry: int = 3
+    """R01: packets dropped in an interval though the table has room; one may be a
+    connection opened again at the moment of its end."""
 
     reverse_path_packets: int = 10
     """R13: in an interval; one or two forged packets are what the filter is for."""
@@ -59,6 +62,8 @@ class Thresholds:
     """R19: a busy resolver leaves hundreds unanswered."""
     flood_share: float = 0.50
     """R19: of all flows; a healthy box has a few per cent unanswered."""
+    flood_packets: int = 10
+    """R19: of one flow; who knocks in vain sends up to seven (tcp_syn_retries)."""
     flood_source_share: float = 0.30
     """R19: of the unanswered ones, for one address to be named."""
     expectations_share: float = 0.80
@@ -69,6 +74,8 @@ class Thresholds:
     """R23: forwarded in an interval: more than a stray ping."""
     elsewhere_flows: int = 1000
     """R24: tracked in other namespaces; fewer are a host's idle containers."""
+    error_packets: int = 10
+    """R35: in an interval; fewer are late errors about flows that have ended."""
     allowance_share: float = 0.20
     """R28: left of what a cloud tracks; a burst of minutes uses the rest."""
     keepalive_share: float = 0.80
@@ -85,18 +92,17 @@ class Thresholds:
     """R02: with chains limited to 40, refusals began here (netdev, 2023-03-07)."""
     ports_warning: float = 0.70
     """R03: time to act; the search for a port still finds one."""
-    ports_high: float = 0.85
+    ports_high: float = 0.87
     """R03: with 64,512 ports the kernel dropped the first flow at 86.6 % (measured)."""
     ports_critical: float = 0.95
     """R03: one new flow in twenty is lost (measured)."""
     ports_fewest: int = 8
     """R03: a range of fewer ports is meant for fixed services."""
-    ports_race: float = 0.50
-    """R04: with more in use, finding no port is likelier than a race."""
     same_counters: float = 0.05
-    """R03, R04: insert_failed and drop are of the same packets if so close."""
+    """R01: of the drops; so far insert_failed and drop may be apart, which are not read
+    at one moment."""
     races: int = 3
-    """R04: flows lost in the interval; one or two are no pattern."""
+    """R04, R05: flows lost in the interval; one or two are no pattern."""
     dns_share: float = 0.30
     """R05: of UDP flows, those to port 53."""
     clashes: int = 10
@@ -106,26 +112,13 @@ class Thresholds:
     forward_hits: int = 2
     """R11: packets that opened no flow; one may have been refused by the target."""
 
-    def of_ports(self, share: float) -> Severity | None:
-        """How bad it is that so many ports towards one destination are taken."""
-        steps = (self.ports_warning, self.ports_high, self.ports_critical)
-        return severity(share, *steps)
-
     def of_table(self, share: float) -> Severity | None:
-        """How bad it is that so much of the table is in use."""
-        steps = (self.table_warning, self.table_high, self.table_critical)
-        return severity(share, *steps)
-
-
-def severity(
-    value: float, warning: float, high: float, critical: float
-) -> Severity | None:
-    """The step a value has reached; None: not even the first."""
-    if value >= critical:
-        return Severity.CRITICAL
-    if value >= high:
-        return Severity.HIGH
-    return Severity.WARNING if value >= warning else None
+        """How bad it is that so much of the table is in use; None: it is not."""
+        if share >= self.table_critical:
+            return Severity.CRITICAL
+        if share >= self.table_high:
+            return Severity.HIGH
+        return Severity.WARNING if share >= self.table_warning else None
 
 
 DEFAULT = Thresholds()

@@ -14,7 +14,7 @@ from natscope.model.flow import Flow
 from natscope.model.measured import Measured
 from natscope.model.tuples import FlowTuple
 from natscope.table.flowtable import FlowTable
-from natscope.views.doctor.rules import Diagnosis, diagnose
+from natscope.views.doctor.diagnosis import Diagnosis, diagnose
 from natscope.views.doctor.snapshot import Snapshot
 
 NOW_NS = 1_790_000_000_000_000_000

@@ -9,8 +9,8 @@ import pytest
 
 from natscope.filter.parser import parse_tree
 from natscope.render.findings import page
+from natscope.views.doctor.diagnosis import BY_ID, RULES
 from natscope.views.doctor.rule import Rule
-from natscope.views.doctor.rules import BY_ID, RULES
 from unit.sourcetree import ROOT
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

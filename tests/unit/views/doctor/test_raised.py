@@ -47,7 +47,24 @@ def test_what_grows_worse_or_better_is_said() -> None:
     raised = Raised()
     raised.look([finding()], ["R03"])
     assert told(raised.look([finding(Severity.HIGH)], ["R03"])) == [("worse", "a")]
+    assert raised.look([finding(Severity.INFO)], ["R03"]) == ()
     assert told(raised.look([finding(Severity.INFO)], ["R03"])) == [("better", "a")]
+
+
+def test_what_is_at_the_next_threshold_does_not_flap() -> None:
+    raised = Raised()
+    raised.look([finding(Severity.HIGH)], ["R03"])
+    for severity in (Severity.WARNING, Severity.HIGH) * 3:
+        assert raised.look([finding(severity)], ["R03"]) == ()
+    assert [one.severity for one in raised.standing] == [Severity.HIGH]
+
+
+def test_what_grows_less_and_goes_is_cleared() -> None:
+    raised = Raised()
+    raised.look([finding(Severity.HIGH)], ["R03"])
+    assert raised.look([finding()], ["R03"]) == ()
+    assert told(raised.look([], ["R03"])) == [("clear", "a")]
+    assert told(raised.look([finding()], ["R03"])) == [("raise", "a")]
 
 
 def test_findings_about_different_things_are_apart() -> None:

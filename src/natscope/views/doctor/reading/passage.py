@@ -1,0 +1,202 @@
+"""Whether the forward hook lets translated flows through, as far as texts tell.
+
+A rule that accepts may take a packet unless a constant in its text keeps it out; jumps
+are followed whatever they ask.  So what is called shut has no rule that could accept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from natscope import uapi
+from natscope.codec.text.natmatch import Asked, asked
+from natscope.codec.text.natrule import Given, Span
+from natscope.codec.text.natrules import by_chain, reachable
+from natscope.model.bundle import Family
+from natscope.model.journey import Chain, Hook, Rule, Verdict
+from natscope.views.doctor.reading.chains import base_chains
+from natscope.views.doctor.reading.ways import (
+    default_devices,
+    is_routed_by_rules,
+    outgoing,
+)
+from natscope.views.doctor.snapshot import Snapshot
+
+_STRING = re.compile(r'"[^"]*"')
+_ACCEPTS = re.compile(r"(?<!\S)(?:accept|queue|vmap)\b|-j (?:ACCEPT|NFQUEUE)\b")
+_CLOSES = re.compile(
+    r"(?:counter(?: packets \d+ bytes \d+)? )?(?:drop|reject\b.*)(?: comment .*)?$"
+    r"|-A \S+ -j (?:DROP|REJECT\b.*)$"
+)
+_FORWARDED = re.compile(r"\bct status (?:== )?dnat\b|(?<!! )--ctstate \S*\bDNAT\b")
+_STATES = re.compile(
+    r"\bct state (?:vmap )?(\{[^}]*\}|(?!vmap\b)[\w,]+)(?!\S)"
+    r"|(?<!! )--(?:ct)?state (\S+)"
+)
+_NEW = re.compile(r"\bnew\b(?! : (?:drop|reject))", re.IGNORECASE)
+_IIF = re.compile(r'\biif(?:name)? "([^"*]+)"|(?<!! )-i ([^\s+]+)(?!\S)')
+_FAMILIES: dict[int, Family] = {4: "inet", 6: "inet6"}
+
+
+class Passage(Enum):
+    """What becomes of a flow's first packet in the forward hook."""
+
+    OPEN = "a rule accepts what a port forward let in, or nothing drops"
+    UNSURE = "some rule may accept it"
+    SHUT = "no rule can accept it, and the chain drops the rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first packet of a flow that is translated, as the forward hook sees it."""
+
+    version: int
+    protos: frozenset[int]
+    targets: tuple[Span, ...]
+    dports: tuple[Span, ...]
+    iif: str | None
+    """None: it may come from anywhere."""
+    oif: str | None
+    """None: it is not known."""
+    sources: tuple[Span, ...] = ()
+    """Empty: anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepting:
+    """A rule that accepts, and may take a new flow."""
+
+    asked: Asked
+    iif: str | None
+    is_sure: bool
+    """It takes what was forwarded, whatever that is."""
+
+
+class ForwardHook:
+    """The chains of one family's forward hook that drop what they do not accept.
+
+    Args:
+        snapshot: the box.
+        version: 4 or 6.
+    """
+
+    def __init__(self, snapshot: Snapshot, version: int) -> None:
+        self._snapshot, self._version = snapshot, version
+        self._world = default_devices(snapshot.bundle, _FAMILIES[version])
+        rules = by_chain(snapshot.ruleset)
+        family = "ip" if version == 4 else "ip6"
+        chains = base_chains(snapshot.ruleset, family, Hook.FORWARD, "filter")
+        named = [(one, (one.family, one.table, one.name)) for one in chains]
+        self._closing = [
+            (chain, list(filter(None, map(_accepting, reachable(rules, name)))))
+            for chain, name in named
+            if _closes(chain, rules.get(name, []))
+        ]
+
+    def opening(self, rule: Rule, gives: Given) -> Opening:
+        """The packets a port forward sends on."""
+        what = asked(rule)
+        ports = (gives.ports,) if gives.ports else what.dports
+        oif = self._way(gives.addresses) if self._closing else None
+        iif = _iif(rule.text)
+        return Opening(self._version, what.protos, gives.addresses, ports, iif, oif)
+
+    def leaving(self, rule: Rule) -> Opening:
+        """TCP of the hosts a source rule names, out of the interface it names."""
+        what = asked(rule)
+        protos = what.protos or frozenset({uapi.IPPROTO_TCP})
+        iif = self._way(what.src) if self._closing else None
+        return Opening(
+            self._version, protos, what.dst, what.dports, iif, what.oif, what.src
+        )
+
+    def passage(self, packet: Opening) -> tuple[Passage, Chain | None]:
+        """What becomes of a packet, and the chain that decides."""
+        worst: tuple[Passage, Chain | None] = Passage.OPEN, None
+        for chain, rules in self._closing:
+            found = {self._judged(rule, packet) for rule in rules}
+            if Passage.OPEN in found:
+                continue
+            if Passage.UNSURE not in found:
+                return Passage.SHUT, chain
+            worst = Passage.UNSURE, chain
+        return worst
+
+    def _judged(self, rule: _Accepting, packet: Opening) -> Passage:
+        """Whether a rule that accepts takes a packet; SHUT: it cannot."""
+        if not _fits(rule.asked, packet):
+            return Passage.SHUT
+        if rule.iif is not None and packet.iif not in (None, rule.iif):
+            return Passage.SHUT
+        if packet.sources:
+            return Passage.UNSURE if self._may_leave(rule, packet) else Passage.SHUT
+        is_from_world = rule.iif in (None, packet.iif, *self._world)
+        if (rule.is_sure or rule.asked.dst) and is_from_world:
+            return Passage.OPEN
+        return Passage.UNSURE
+
+    def _may_leave(self, rule: _Accepting, packet: Opening) -> bool:
+        """Whether a rule is for more than port forwards, and for where packets go."""
+        towards = self._way(rule.asked.dst)
+        return not rule.is_sure and towards in (None, packet.oif)
+
+    def _way(self, spans: tuple[Span, ...]) -> str | None:
+        """The interface some addresses are behind."""
+        ends = {end for span in spans for end in span}
+        bundle = self._snapshot.bundle
+        if not ends or is_routed_by_rules(bundle):
+            return None
+        words = np.array([divmod(end, 1 << 64) for end in sorted(ends)], np.uint64)
+        names, codes = outgoing(bundle, self._version, words)
+        found = {names[code] for code in codes}
+        return found.pop() or None if len(found) == 1 else None
+
+
+def _accepting(rule: Rule) -> _Accepting | None:
+    """What a rule accepts of new flows; None: nothing."""
+    plain = _STRING.sub('""', rule.text)
+    if not _ACCEPTS.search(plain):
+        return None
+    is_sure = _FORWARDED.search(plain) is not None
+    states = " ".join(one for pair in _STATES.findall(plain) for one in pair)
+    if states.strip() and not is_sure and not _NEW.search(states):
+        return None
+    return _Accepting(asked(rule), _iif(rule.text), is_sure)
+
+
+def _closes(chain: Chain, rules: list[Rule]) -> bool:
+    """Whether what no rule accepts is dropped."""
+    if chain.policy is Verdict.DROP:
+        return True
+    return bool(rules) and _CLOSES.match(rules[-1].text) is not None
+
+
+def _fits(what: Asked, packet: Opening) -> bool:
+    """Whether no constant of a rule keeps a packet out."""
+    if not _overlap(what.dst, packet.targets):
+        return False
+    if not _overlap(what.src, packet.sources):
+        return False
+    if what.version not in (None, packet.version):
+        return False
+    if what.protos and packet.protos and not what.protos & packet.protos:
+        return False
+    if packet.oif is not None and what.oif not in (None, packet.oif):
+        return False
+    return _overlap(what.dports, packet.dports)
+
+
+def _overlap(some: tuple[Span, ...], others: tuple[Span, ...]) -> bool:
+    """Whether two conditions can both hold; empty asks nothing."""
+    if not some or not others:
+        return True
+    return any(a <= d and c <= b for a, b in some for c, d in others)
+
+
+def _iif(text: str) -> str | None:
+    found = _IIF.search(text)
+    return None if found is None else found[1] or found[2]

@@ -1,0 +1,127 @@
+"""Where a box's packets may go: default routes, several ways, the interface of each.
+
+The main table alone is looked into for an interface: what a routing rule chooses by
+more than the destination cannot be said of a flow.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+
+import numpy as np
+from numpy.typing import NDArray
+
+from natscope.model.bundle import Bundle, Family, Link, Route
+from natscope.views.doctor.reading.spans import addresses_within
+
+MAIN = 254
+"""RT_TABLE_MAIN."""
+_LOCAL = 255
+_OWN_PRIORITIES = frozenset({0, 32766, 32767})
+"""Of the rules every box has (fib_default_rules_init)."""
+_FAMILIES: tuple[Family, ...] = ("inet", "inet6")
+
+
+def default_devices(bundle: Bundle, family: Family) -> list[str]:
+    """The interfaces default routes lead through, each once; of any table."""
+    found = [
+        dev
+        for route in bundle.routes
+        if route.family == family and not route.dst.prefixlen and _is_used(route)
+        for dev in _devices(route)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def has_several_ways(bundle: Bundle, family: Family) -> bool:
+    """Whether a packet and its reply may well take different interfaces.
+
+    Two interfaces with a default route, the same prefix through two, or a rule that
+    chooses the routing table.
+    """
+    if len(default_devices(bundle, family)) > 1:
+        return True
+    prefixes: dict[object, set[str]] = {}
+    for route in bundle.routes:
+        # every IPv6 interface has its own fe80::/64 and ff00::/8
+        if route.family == family and _is_used(route) and not _is_of_link(route):
+            prefixes.setdefault(route.dst, set()).update(_devices(route))
+    return any(len(found) > 1 for found in prefixes.values()) or any(
+        rule.family == family and rule.priority not in _OWN_PRIORITIES
+        for rule in bundle.rules
+        if rule.action != "l3mdev"
+    )
+
+
+def is_routed_by_rules(bundle: Bundle) -> bool:
+    """Whether rules choose the table, for VRFs too: the main one may be wrong."""
+    return any(rule.priority not in _OWN_PRIORITIES for rule in bundle.rules)
+
+
+def several_ways(bundle: Bundle) -> bool:
+    """The same, of either family."""
+    return any(has_several_ways(bundle, family) for family in _FAMILIES)
+
+
+def link(bundle: Bundle, name: str) -> Link | None:
+    """An interface by its name."""
+    return next((one for one in bundle.links if one.name == name), None)
+
+
+def outgoing(
+    bundle: Bundle, version: int, words: NDArray[np.uint64]
+) -> tuple[list[str], NDArray[np.intp]]:
+    """The interface the main table gives for destinations of one family.
+
+    Args:
+        bundle: the box.
+        version: 4 or 6.
+        words: (n, 2) high and low word of each address.
+
+    Returns:
+        Names, and for each address the position of its own; 0, whose name is empty,
+        where no route or several lead there.
+    """
+    names = [""]
+    codes = np.zeros(len(words), np.intp)
+    found = _networks(bundle, version)
+    for network in sorted(found, key=lambda one: one.prefixlen):
+        span = int(network.network_address), int(network.broadcast_address)
+        dev = found[network]
+        if dev not in names:
+            names.append(dev)
+        codes[addresses_within(words, (span,))] = names.index(dev)
+    return names, codes
+
+
+def _networks(bundle: Bundle, version: int) -> dict[IPv4Network | IPv6Network, str]:
+    """The interface of each prefix: by its route of the least metric."""
+    best: dict[IPv4Network | IPv6Network, tuple[int, set[str]]] = {}
+    for route in bundle.routes:
+        if route.table != MAIN or route.dst.version != version or _is_down(route):
+            continue
+        devices = set(_devices(route)) if _is_used(route) else set()
+        metric = route.metric or 0
+        known, others = best.get(route.dst, (metric, set()))
+        if metric <= known:
+            both = devices | others if metric == known else devices
+            best[route.dst] = metric, both
+    return {dst: one.pop() if len(one) == 1 else "" for dst, (_, one) in best.items()}
+
+
+def _is_used(route: Route) -> bool:
+    is_way = route.type == "unicast" and route.table != _LOCAL
+    return is_way and not _is_down(route)
+
+
+def _is_down(route: Route) -> bool:
+    return bool({"dead", "linkdown"} & set(route.flags))
+
+
+def _is_of_link(route: Route) -> bool:
+    return route.dst.is_link_local or route.dst.is_multicast
+
+
+def _devices(route: Route) -> list[str]:
+    several = [one.dev for one in route.nexthops if "dead" not in one.flags]
+    return [dev for dev in (several or [route.dev]) if dev is not None]

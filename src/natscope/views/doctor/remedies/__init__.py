@@ -1,0 +1,1 @@
+"""Commands that mend, in words that can be typed."""

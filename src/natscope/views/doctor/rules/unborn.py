@@ -1,0 +1,130 @@
+"""Flows that are not translated, though a rule of today surely would.
+
+By the text of the rules, so only where all of it is understood: the rule stands in a
+base chain, before it stand none but rules that translate, and the interface of a flow
+is the main table's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from natscope import uapi
+from natscope.codec.text.natrule import Span, given
+from natscope.codec.text.natrules import by_chain
+from natscope.codec.text.natsure import Taken, taken
+from natscope.model.journey import Chain, Hook, Rule
+from natscope.table.flowtable import FlowTable
+from natscope.table.nat import is_local
+from natscope.views.doctor.reading.chains import base_chains
+from natscope.views.doctor.reading.spans import addresses_within, ports_within
+from natscope.views.doctor.reading.ways import is_routed_by_rules, outgoing
+from natscope.views.doctor.snapshot import Snapshot
+
+Mask = NDArray[np.bool_]
+_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
+_NOT_FORWARDED: Mapping[int, tuple[Span, ...]] = {
+    4: ((0xE000_0000, 0xFFFF_FFFF),),
+    6: ((0xFE80 << 112, (0xFEC0 << 112) - 1), (0xFF << 120, (1 << 128) - 1)),
+}
+"""Multicast, broadcast and what is reserved; in IPv6 link-local addresses too."""
+
+
+def untranslated(snapshot: Snapshot, rows: Mask) -> dict[str, Mask]:
+    """By the text of a rule, the rows it would translate.
+
+    Args:
+        snapshot: the box.
+        rows: flows that are not translated.
+    """
+    found: dict[str, Mask] = {}
+    if is_routed_by_rules(snapshot.bundle):
+        return found
+    for version, family in _FAMILIES.items():
+        at = np.flatnonzero(rows & (snapshot.flows["family"] == family))
+        if len(at) == 0:
+            continue
+        table = snapshot.flows.take(at)
+        first = _FirstPackets(snapshot, table, version)
+        left = ~first.is_own("orig_src")
+        for chain, rule, what in _sure(snapshot, version):
+            taken_now = first.matching(chain, what) & left
+            if taken_now.any():
+                mask = found.setdefault(rule.text, np.zeros(len(rows), np.bool_))
+                mask[at[taken_now]] = True
+                left &= ~taken_now
+    return found
+
+
+def _sure(snapshot: Snapshot, version: int) -> Iterator[tuple[Chain, Rule, Taken]]:
+    """NAT rules whose packets are known, each with its base chain."""
+    ruleset = snapshot.ruleset
+    rules = by_chain(ruleset)
+    family = "ip" if version == 4 else "ip6"
+    for hook in (Hook.PREROUTING, Hook.POSTROUTING):
+        for chain in base_chains(ruleset, family, hook, "nat"):
+            for rule in rules.get((chain.family, chain.table, chain.name), ()):
+                if given(rule.text) is None:
+                    break  # it may accept or return: what comes behind is not certain
+                what = taken(rule)
+                if what is not None and what.asked.version in (version, None):
+                    yield chain, rule, what
+
+
+class _FirstPackets:
+    """Flows of one family, and what their first packets meet.
+
+    Args:
+        snapshot: the box.
+        table: flows it forwards.
+        version: 4 or 6.
+    """
+
+    def __init__(self, snapshot: Snapshot, table: FlowTable, version: int) -> None:
+        self._snapshot, self._table, self._version = snapshot, table, version
+        self._ways: dict[str, tuple[list[str], NDArray[np.intp]]] = {}
+
+    def is_own(self, column: str) -> Mask:
+        """Rows with an address of the box itself."""
+        own = self._snapshot.evidence.addresses
+        return is_local(self._table["family"], self._table[column], own)
+
+    def matching(self, chain: Chain, what: Taken) -> Mask:
+        """The rows whose first packet a rule would take."""
+        table, asked = self._table, what.asked
+        found = np.ones(len(table), np.bool_)
+        if chain.hook is Hook.PREROUTING:
+            if not asked.dst or not asked.dports:
+                return ~found
+        else:
+            if asked.oif is None:
+                return ~found
+            # what the box keeps for itself does not come to postrouting
+            found &= self._leads_to("orig_dst", asked.oif) & ~self.is_own("orig_dst")
+            others = _NOT_FORWARDED[self._version]
+            found &= ~addresses_within(table["orig_dst"], others)
+        if what.iif is not None:
+            found &= self._leads_to("orig_src", what.iif)
+        if asked.protos:
+            found &= np.isin(table["proto"], list(asked.protos))
+        for column, spans in (("orig_src", asked.src), ("orig_dst", asked.dst)):
+            if spans:
+                found &= addresses_within(table[column], spans)
+        if asked.dports:
+            found &= table.has("orig_dport")
+            found &= ports_within(table["orig_dport"], asked.dports)
+        return found
+
+    def _leads_to(self, column: str, name: str) -> Mask:
+        """Rows to whose address the main table leads through an interface."""
+        if column not in self._ways:
+            words, bundle = self._table[column], self._snapshot.bundle
+            self._ways[column] = outgoing(bundle, self._version, words)
+        names, codes = self._ways[column]
+        if name not in names:
+            return np.zeros(len(codes), np.bool_)
+        found: Mask = codes == names.index(name)
+        return found

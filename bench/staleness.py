@@ -29,8 +29,8 @@ from natscope.cli.stale import MOST_ASKED
 from natscope.codec import requests
 from natscope.codec.text.natrules import nat_rules
 from natscope.model.bundle import Bundle, Link, LinkAddress, Route, Ruleset
-from natscope.rehearse.attribution import Attributor
-from natscope.rehearse.shapes import by_shape
+from natscope.rehearse.attribution.attributor import Attributor
+from natscope.rehearse.attribution.shapes import by_shape
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.netns import new_namespace

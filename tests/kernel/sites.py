@@ -20,8 +20,8 @@ from natscope.codec.text import question
 from natscope.errors import DecodeError, NamespaceError
 from natscope.model.finding import Finding
 from natscope.model.packet import Packet
-from natscope.rehearse.attribution import attribute
-from natscope.rehearse.shapes import by_shape
+from natscope.rehearse.attribution.attributor import attribute
+from natscope.rehearse.attribution.shapes import by_shape
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.netns import Namespace, new_namespace

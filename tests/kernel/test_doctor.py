@@ -20,8 +20,8 @@ from natscope.lab.network import BOX, WORLD
 from natscope.lab.traffic import Traffic, happen
 from natscope.model.finding import Finding, Severity
 from natscope.model.flow import Flow
-from natscope.rehearse.attribution import attribute
-from natscope.rehearse.shapes import by_shape
+from natscope.rehearse.attribution.attributor import attribute
+from natscope.rehearse.attribution.shapes import by_shape
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.snapshot import collect

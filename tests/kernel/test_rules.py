@@ -23,7 +23,7 @@ from natscope.lab.build import Lab, built
 from natscope.lab.network import BOX, WORLD
 from natscope.lab.traffic import EXAMPLES, PATIENCE_S, Flow, Traffic
 from natscope.model.bundle import Bundle, RoutingRule
-from natscope.rehearse.attribution import Attributor, attribute
+from natscope.rehearse.attribution.attributor import Attributor, attribute
 from natscope.rehearse.twin import Twin
 from natscope.sources import tools
 from natscope.sources.bundle import collect

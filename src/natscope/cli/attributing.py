@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from natscope.codec.text.natrules import NatRule
     from natscope.codec.text.ruleset import RuleIndex
     from natscope.model.bundle import Bundle
-    from natscope.rehearse.attribution import Attributor
+    from natscope.rehearse.attribution.attributor import Attributor
 
 
 class Box:
@@ -79,7 +79,7 @@ def attributing(found: Box) -> Iterator[Attributor]:
         NatscopeError: there can be no twin.
     """
     from natscope.cli import boxes
-    from natscope.rehearse.attribution import Attributor
+    from natscope.rehearse.attribution.attributor import Attributor
     from natscope.rehearse.twin import Twin
 
     with Twin(found.bundle) as twin:

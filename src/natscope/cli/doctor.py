@@ -233,7 +233,7 @@ def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
     if snapshot.table is None:
         return snapshot
     if not options.deep:
-        from natscope.rehearse.shapes import by_shape
+        from natscope.rehearse.attribution.shapes import by_shape
         from natscope.views.doctor.snapshot import NotRead
 
         try:
@@ -241,7 +241,7 @@ def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
         except NotRead:
             return snapshot
         return replace(snapshot, made=made)
-    from natscope.rehearse.attribution import Attributor
+    from natscope.rehearse.attribution.attributor import Attributor
     from natscope.rehearse.twin import Twin
 
     with Twin(snapshot.bundle) as twin:

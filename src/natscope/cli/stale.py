@@ -146,7 +146,7 @@ def _judged(
     options: argparse.Namespace, box: Bundle, table: FlowTable, evidence: Evidence
 ) -> _Found:
     from natscope.codec.text.natrules import nat_rules
-    from natscope.rehearse.shapes import by_shape
+    from natscope.rehearse.attribution.shapes import by_shape
     from natscope.views.stale import stale, too_young
 
     young = too_young(table, evidence)
@@ -184,7 +184,7 @@ def _rehearsed(
 ) -> Attribution:
     """By the kernel; where there can be no twin, as it was."""
     from natscope.cli import boxes
-    from natscope.rehearse.attribution import Attributor
+    from natscope.rehearse.attribution.attributor import Attributor
 
     most = MOST_ASKED if options.packets is None else options.packets
     try:

@@ -17,7 +17,7 @@ from natscope.model.bundle import Neighbour, RoutingRule
 from natscope.model.finding import Severity
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.rehearse.shapes import by_shape
+from natscope.rehearse.attribution.shapes import by_shape
 from natscope.views.doctor.diagnosis import diagnose
 from natscope.views.doctor.snapshot import Snapshot
 from unit.views.doctor.boxes import LINKS, PUBLIC, REPLIED, Box

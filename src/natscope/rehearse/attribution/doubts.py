@@ -19,8 +19,8 @@ from natscope.codec.text.natrules import rulesets
 from natscope.model.bundle import Bundle, Network, Route
 from natscope.model.flow import Flow
 from natscope.model.tuples import Address
-from natscope.rehearse.fitting import within
-from natscope.rehearse.shapesearch import VERSIONS
+from natscope.rehearse.attribution.fitting import within
+from natscope.rehearse.attribution.search import VERSIONS
 from natscope.table.attribution import Making, Origin
 from natscope.table.flowtable import FlowTable
 

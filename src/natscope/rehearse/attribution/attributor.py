@@ -26,13 +26,24 @@ from numpy.typing import NDArray
 from natscope.codec.text.natrules import NatRule, Place, nat_rules, place, shown
 from natscope.model.flow import Flow
 from natscope.model.journey import Rule
-from natscope.rehearse.answers import Answer, End
-from natscope.rehearse.asking import Asking
-from natscope.rehearse.doubts import BY_ANOTHER_WAY, OWN_CHOICE, SEVERAL_WAYS, Doubts
-from natscope.rehearse.fitting import Side, destination, fits, is_moved, source
-from natscope.rehearse.kinds import Key, Kind, Kinds
-from natscope.rehearse.shapes import NOT_READ, Shapes
-from natscope.rehearse.spared import spared
+from natscope.rehearse.attribution.answers import Answer, End
+from natscope.rehearse.attribution.asking import Asking
+from natscope.rehearse.attribution.doubts import (
+    BY_ANOTHER_WAY,
+    OWN_CHOICE,
+    SEVERAL_WAYS,
+    Doubts,
+)
+from natscope.rehearse.attribution.fitting import (
+    Side,
+    destination,
+    fits,
+    is_moved,
+    source,
+)
+from natscope.rehearse.attribution.kinds import Key, Kind, Kinds
+from natscope.rehearse.attribution.shapes import NOT_READ, Shapes
+from natscope.rehearse.attribution.spared import spared
 from natscope.rehearse.twin import Twin
 from natscope.table.attribution import Attribution, Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable

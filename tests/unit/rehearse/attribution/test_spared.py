@@ -11,8 +11,8 @@ from natscope import uapi
 from natscope.model.bundle import Bundle, Ruleset
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.rehearse.shapes import by_shape
-from natscope.rehearse.spared import spared
+from natscope.rehearse.attribution.shapes import by_shape
+from natscope.rehearse.attribution.spared import spared
 from natscope.table.attribution import Origin
 from natscope.table.flowtable import FlowTable
 from natscope.uapi import Status

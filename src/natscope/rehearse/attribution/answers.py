@@ -12,7 +12,7 @@ from natscope.codec.text.ruleset import ChainName, RuleIndex
 from natscope.model.bundle import Bundle
 from natscope.model.journey import Chain, Hook, Rule, Sightings, Verdict, Visit
 from natscope.model.tuples import Address, FlowTuple
-from natscope.rehearse.fitting import Expected
+from natscope.rehearse.attribution.fitting import Expected
 from natscope.table.attribution import UNTRANSLATED, Making, Origin
 
 _DECIDES = re.compile(

@@ -13,7 +13,7 @@ from natscope.errors import NatscopeError
 from natscope.model.flow import Flow
 from natscope.model.journey import Sightings
 from natscope.model.packet import Question, opening
-from natscope.rehearse.answers import Answer, Reading
+from natscope.rehearse.attribution.answers import Answer, Reading
 from natscope.rehearse.twin import Twin
 
 

@@ -19,7 +19,7 @@ from natscope.model.bundle import (
 )
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.rehearse.doubts import Doubts
+from natscope.rehearse.attribution.doubts import Doubts
 from natscope.table.flowtable import FlowTable
 
 ADDRESSES = {"wan": "203.0.113.1", "wan2": "198.18.0.1", "lan": "10.0.0.1"}

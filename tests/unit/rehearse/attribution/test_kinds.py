@@ -11,7 +11,7 @@ from natscope import uapi
 from natscope.model.bundle import Bundle, Ruleset
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.rehearse.kinds import Kinds
+from natscope.rehearse.attribution.kinds import Kinds
 from natscope.table.flowtable import FlowTable
 
 

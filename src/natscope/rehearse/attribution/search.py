@@ -20,7 +20,7 @@ from natscope import uapi
 from natscope.codec.text.natmatch import Asked
 from natscope.codec.text.natrule import Span
 from natscope.model.journey import Rule
-from natscope.rehearse.fitting import (
+from natscope.rehearse.attribution.fitting import (
     Expected,
     Side,
     destination,

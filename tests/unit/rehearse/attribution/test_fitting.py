@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from natscope.codec.text.natrule import Span
-from natscope.rehearse.fitting import Expected, Side, fits, is_moved
+from natscope.rehearse.attribution.fitting import Expected, Side, fits, is_moved
 
 
 def words(text: str) -> list[int]:

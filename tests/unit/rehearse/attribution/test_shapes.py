@@ -12,7 +12,7 @@ from natscope.codec.text.natrules import nat_rules
 from natscope.model.bundle import Bundle, Link, LinkAddress, Ruleset
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.rehearse.shapes import by_shape
+from natscope.rehearse.attribution.shapes import by_shape
 from natscope.table.attribution import Making, Origin
 from natscope.table.flowtable import FlowTable
 

@@ -20,9 +20,9 @@ from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given, Span
 from natscope.codec.text.natrules import NatRule
 from natscope.model.bundle import Bundle, LinkAddress
-from natscope.rehearse.fitting import Expected
-from natscope.rehearse.shapesearch import BY_NONE, VERSIONS, Shape, giving
-from natscope.rehearse.spared import spared
+from natscope.rehearse.attribution.fitting import Expected
+from natscope.rehearse.attribution.search import BY_NONE, VERSIONS, Shape, giving
+from natscope.rehearse.attribution.spared import spared
 from natscope.table.attribution import Attribution, Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable
 

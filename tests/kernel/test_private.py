@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from natscope.errors import NatscopeError
 from natscope.rehearse.private import Private
 
 pytestmark = pytest.mark.kernel
@@ -40,6 +41,13 @@ def test_what_else_a_process_has_open_does_not_matter() -> None:
 def test_an_interrupt_of_the_terminal_does_not_reach_the_namespaces() -> None:
     with Private() as private:
         assert os.getpgid(private.pid) != os.getpgid(0)
+
+
+def test_a_program_that_does_not_end_in_time_is_ended() -> None:
+    with Private() as private:
+        with pytest.raises(NatscopeError, match=r"sleep 60: did not end within 0.01 s"):
+            private.run(["sleep", "60"], longest_s=0.01)
+        assert private.run(["echo", "on it goes"]) == "on it goes\n"
 
 
 def test_a_closed_one_leaves_no_process() -> None:

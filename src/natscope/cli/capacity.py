@@ -21,7 +21,7 @@ examples:
   natscope capacity --bundle gw1.json.gz --memory 8G   of another box
 A flow stays as long as it lives and one timeout more: entries = rate x lifetime.
 """
-_SYSCTLS = "net/netfilter/nf_conntrack_"
+_MOST_FLOWS = 1 << 32
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,6 +94,8 @@ def _asked(options: argparse.Namespace) -> Demand | None:
     if not (math.isfinite(options.rate) and options.rate > 0):
         raise UsageError("--rate takes a number above 0")
     seconds = moments.seconds(options.lifetime, "--lifetime")
+    if options.rate * seconds > _MOST_FLOWS:
+        raise UsageError("--rate times --lifetime is more than any table can hold")
     peak = math.ceil(options.rate * seconds)
     return Demand(peak, f"{options.rate:g} new a second x {seconds:g} s")
 
@@ -128,11 +130,11 @@ def _of_bundle(options: argparse.Namespace) -> Present:
 
     box = load(options.bundle)
 
-    def told(name: str) -> int | None:
-        value = box.sysctls.get(_SYSCTLS + name, "")
-        return int(value) if value.isdecimal() else None
-
-    return Present(told("count"), told("max"), told("buckets"), _memory(options))
+    entries, limit, buckets = (
+        box.number(f"net/netfilter/nf_conntrack_{name}")
+        for name in ("count", "max", "buckets")
+    )
+    return Present(entries, limit, buckets, _memory(options))
 
 
 def _memory(options: argparse.Namespace) -> int | None:

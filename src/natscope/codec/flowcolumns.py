@@ -26,8 +26,9 @@ from natscope.uapi import AF_INET, AF_INET6
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
 
-LARGEST = 1 << 31
-"""Bytes of unpacked flows: what a small file of a stranger may grow to."""
+LARGEST = 1 << 30
+"""Bytes of unpacked flows, some seven million: what a small file of a stranger may
+grow to."""
 _FASTEST = 1
 """Of zlib: after shuffling, a higher level gains 3 % in three times the time."""
 _WIDEST = 4096

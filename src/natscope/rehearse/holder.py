@@ -11,7 +11,8 @@ the answer: ``ok`` and what was asked for, or ``error`` with errno and words.
     socket WHERE FAMILY TYPE PROTO a socket: its descriptor
     open WHERE PATH                a file under /proc, for reading: its descriptor
     write WHERE PATH TEXT          a setting
-    run WHERE PROGRAM WORD ...     with stdin, stdout, stderr: the exit code
+    run WHERE SECONDS PROGRAM WORD ...
+                                   with stdin, stdout, stderr: the exit code, or late
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import _socket as socket
 import array
 import ctypes
 import os
+import select
+import signal
 import sys
 
 NEWUSER, NEWNET = 0x10000000, 0x40000000
@@ -83,9 +86,20 @@ def _do(what: str, words: list[str], given: list[int]) -> tuple[bytes, list[int]
         finally:
             os.close(fd)
         return b"", []
+    return _run(float(words[0]), words[1:], given), []
+
+
+def _run(longest_s: float, words: list[str], given: list[int]) -> bytes:
+    """Run a program: its exit code, or ``late`` if it did not end in time."""
     actions = [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(given)]
     pid = os.posix_spawn(words[0], words, os.environ, file_actions=actions)
-    return b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), []
+    ends = os.pidfd_open(pid)
+    is_late = not select.select([ends], [], [], longest_s)[0]
+    os.close(ends)
+    if is_late:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return b"late" if is_late else b"%d" % code
 
 
 def _answer(asked: socket.socket, words: list[bytes], fds: list[int]) -> None:
@@ -107,5 +121,5 @@ def _check(code: int) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except BrokenPipeError:
+    except ConnectionError:
         sys.exit(1)  # nobody waits for the answer: interrupted

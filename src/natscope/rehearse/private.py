@@ -34,8 +34,15 @@ _CONTAINER = (
     "a container's seccomp filter and its read-only /proc/sys are in the way: "
     "docker run --privileged, or run it outside"
 )
-_ENVIRONMENT = {"XTABLES_LOCKFILE": "/dev/null", "LC_ALL": "C"}
-"""iptables-legacy wants to lock a file, and /run is root's; nobody else is here."""
+_ENVIRONMENT = {
+    # iptables-legacy wants to lock a file, and /run is root's; nobody else is here
+    "XTABLES_LOCKFILE": "/dev/null",
+    "LC_ALL": "C",
+    # rules of a stranger may name hosts, which nft(8) looks up; nobody answers here
+    "RES_OPTIONS": "timeout:1 attempts:1",
+}
+LONGEST_S = 60.0
+"""Of a program, unless it is told otherwise: the largest rulesets load in a few."""
 
 
 class Private(Closing):
@@ -130,12 +137,20 @@ class Private(Closing):
                 hint=_CONTAINER,
             ) from error
 
-    def run(self, words: Sequence[str], stdin: str = "", where: str = BOX) -> str:
+    def run(
+        self,
+        words: Sequence[str],
+        stdin: str = "",
+        where: str = BOX,
+        *,
+        longest_s: float = LONGEST_S,
+    ) -> str:
         """Run a program; what it prints.
 
         Raises:
             MissingTool: it is not installed.
-            NatscopeError: it failed; the message holds what it said.
+            NatscopeError: it failed, the message holds what it said; or it did not
+                end in time.
         """
         program = tools.needed(words[0])
         files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
@@ -143,7 +158,13 @@ class Private(Closing):
             with open(files[0], "wb", closefd=False) as file:
                 file.write(stdin.encode(errors="surrogateescape"))
             os.lseek(files[0], 0, os.SEEK_SET)
-            told, _ = self._ask("run", where, program, *words[1:], fds=files)
+            asked = (str(longest_s), program, *words[1:])
+            told, _ = self._ask("run", where, *asked, fds=files)
+            if told == b"late":
+                raise NatscopeError(
+                    f"{' '.join(words[:6])}: did not end within {longest_s:g} s",
+                    hint="rules that name hosts instead of addresses take long",
+                )
             if told != b"0":
                 said = _read(files[2]).strip() or _read(files[1]).strip()
                 raise NatscopeError(f"{' '.join(words[:6])}: {said or told.decode()}")

@@ -95,6 +95,11 @@ def test_thresholds_of_a_file_stand_in_for_the_usual() -> None:
     assert found.table_high == Thresholds().table_high
 
 
+def test_what_is_no_share_may_be_above_one() -> None:
+    found = thresholds.parse("load_warning = 6.5\nports_high = 1\n", Thresholds)
+    assert (found.load_warning, found.ports_high) == (6.5, 1)
+
+
 @dataclass(frozen=True)
 class Wrong:
     id: str
@@ -106,10 +111,16 @@ WRONG = [
     Wrong("no TOML", "table_warning =", "is no TOML"),
     Wrong("no such name", "table_waning = 1", "did you mean table_warning"),
     Wrong("a text", 'table_warning = "1"', "needs a number"),
-    Wrong("below zero", "table_warning = -1", "needs a number from 0 on"),
+    Wrong("below zero", "table_warning = -1", "needs a number from 0 to"),
     Wrong("true", "table_warning = true", "needs a number"),
     Wrong("half a flow", "races = 1.5", "needs a whole number"),
-    Wrong("not a number", "table_warning = nan", "needs a number from 0 on"),
+    Wrong("no flow", "races = 0", "needs a whole number from 1 on"),
+    Wrong("more flows than there can be", "races = 1" + "0" * 99, "needs a number"),
+    Wrong("more digits than there are", "races = " + "9" * 5000, "is no TOML"),
+    Wrong("lists in lists", "races = " + "[" * 5000, "nested too deeply"),
+    Wrong("per cent", "table_warning = 60", "share of 1, has 60"),
+    Wrong("more than all", "ports_high = 1.01", "share of 1, has 1.01"),
+    Wrong("not a number", "table_warning = nan", "needs a number from 0 to"),
 ]
 
 

@@ -46,6 +46,11 @@ CASES = [
         "inet",
     ),
     Case("a port", "udp dport 53 dnat to 10.0.0.3", PORT),
+    Case("an address of another family", "ip saddr 2001:db8::/32 masquerade", Asked(4)),
+    Case(
+        "a number that is none", "udp dport \u00b2 redirect", Asked(4, frozenset({17}))
+    ),
+    Case("a port too large", "udp dport 65536 redirect", Asked(4, frozenset({17}))),
     Case(
         "ports and a range",
         "tcp dport { 80, 8000-8100 } dnat to 10.0.0.3",

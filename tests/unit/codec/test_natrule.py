@@ -181,3 +181,8 @@ def test_what_one_packet_cannot_tell_is_doubtful(text: str) -> None:
 @pytest.mark.parametrize("text", SURE)
 def test_what_compares_with_constants_is_not(text: str) -> None:
     assert not has_doubt(text)
+
+
+@pytest.mark.parametrize("text", ["1-65536", "99999999999", "20-10", "²"])
+def test_what_is_no_range_of_ports_gives_none(text: str) -> None:
+    assert given(f"masquerade to :{text}") == Given("masquerade")

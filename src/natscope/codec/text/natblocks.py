@@ -20,7 +20,7 @@ MapName = tuple[str, str, str]
 """Family, table and name."""
 
 _TABLE = re.compile(r"^table (\w+) (\S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_MAP = re.compile(r"^(\s+)map (\S+) \{\n(.*?)^\1\}", re.MULTILINE | re.DOTALL)
+_MAP = re.compile(r"^([ \t]+)map (\S+) \{\n(.*?)^\1\}", re.MULTILINE | re.DOTALL)
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
 _USED = re.compile(r"\bmap (?:@(\S+)|\{([^}]*)\})")
 _STRING = re.compile(r'"[^"]*"')

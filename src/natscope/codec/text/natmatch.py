@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from natscope import uapi
@@ -27,6 +28,7 @@ _ACTION = re.compile(r"(?<!\S)(?:snat|dnat|masquerade|redirect)(?!\S)")
 _CONCATENATED = re.compile(r"\S+ \S+(?: \. \S+ \S+)+ (?:!= |== )?(?:\{[^}]*\}|\S+)")
 _WORD = re.compile(r'"[^"]*"|\S+')
 _STRING = re.compile(r'"[^"]*"')
+_NUMBER = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 0xFFFF
 
 
@@ -47,6 +49,7 @@ class Asked:
     oif: str | None = None
 
 
+@lru_cache(1 << 16)
 def asked(rule: Rule) -> Asked:
     """What a NAT rule asks."""
     if rule.text.startswith("-A "):
@@ -66,7 +69,7 @@ def _of_nft(rule: Rule) -> Asked:
     sides: dict[str, tuple[Span, ...]] = {}
     for found in _ADDRESS.finditer(head):
         version = _VERSIONS[found[1]]
-        sides[found[2]] = _spans(_elements(found[3]))
+        sides[found[2]] = _spans(_elements(found[3]), version)
     protos = frozenset[int]()
     dports: tuple[Span, ...] = ()
     for found in _PROTOCOL.finditer(head):
@@ -102,11 +105,12 @@ def _of_iptables(rule: Rule) -> Asked:
             told.setdefault(option, value)
     ports = told.get("--dport") or told.get("--dports") or ""
     oif = told.get("-o")
+    version = _VERSIONS.get(rule.family)
     return Asked(
-        _VERSIONS.get(rule.family),
+        version,
         _protocols([told["-p"]] if "-p" in told else []),
-        _spans(told.get("-s", "").split(",")),
-        _spans(told.get("-d", "").split(",")),
+        _spans(told.get("-s", "").split(","), version),
+        _spans(told.get("-d", "").split(","), version),
         _ports(ports.replace(":", "-").split(",")),
         None if oif is None or oif.endswith("+") else oif,
     )
@@ -121,7 +125,7 @@ def _protocols(names: Iterable[str]) -> frozenset[int]:
     found = set()
     for name in names:
         number = uapi.PROTOCOL_NUMBERS.get(_OTHER_NAMES.get(name, name))
-        if number is None and name.isdecimal():
+        if number is None and _NUMBER.fullmatch(name):
             number = int(name)
         if not number:
             return frozenset()  # all, or a set that is told elsewhere
@@ -132,20 +136,23 @@ def _protocols(names: Iterable[str]) -> frozenset[int]:
 _OTHER_NAMES = {"ipv6-icmp": "icmpv6"}
 
 
-def _spans(texts: Iterable[str]) -> tuple[Span, ...]:
+def _spans(texts: Iterable[str], version: int | None) -> tuple[Span, ...]:
     try:
-        return tuple(_span(text) for text in texts)
+        return tuple(_span(text, version) for text in texts)
     except ValueError:
         return ()  # a name, a set, nothing
 
 
-def _span(text: str) -> Span:
+def _span(text: str, version: int | None) -> Span:
     if "/" in text:
         network = ip_network(text, strict=False)
-        return int(network.network_address), int(network.broadcast_address)
-    first, _, last = text.partition("-")
-    low = int(ip_address(first))
-    return low, int(ip_address(last)) if last else low
+        ends = network.network_address, network.broadcast_address
+    else:
+        first, _, last = text.partition("-")
+        ends = ip_address(first), ip_address(last or first)
+    if {one.version for one in ends} != {version}:
+        raise ValueError("of another version")
+    return int(ends[0]), int(ends[1])
 
 
 def _ports(texts: Iterable[str]) -> tuple[Span, ...]:
@@ -161,5 +168,5 @@ def _ports(texts: Iterable[str]) -> tuple[Span, ...]:
 
 def _numbers(text: str) -> Iterator[int | None]:
     for part in text.split("-"):
-        is_port = part.isdecimal() and int(part) <= _HIGHEST_PORT
+        is_port = _NUMBER.fullmatch(part) and int(part) <= _HIGHEST_PORT
         yield int(part) if is_port else None

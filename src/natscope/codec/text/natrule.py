@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
@@ -27,7 +28,8 @@ _XT = re.compile(r'xt target "?(SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b')
 _IPTABLES = re.compile(r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b")
 _OPTION = re.compile(r"--to(?:-source|-destination|-ports)? (\S+)")
 _SOURCE_CHAINS = ("POSTROUTING", "INPUT")
-_PORTS = re.compile(r"(\d+)(?:-(\d+))?(?:/\d+)?$")
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/\d+)?$", re.ASCII)
+_HIGHEST_PORT = 0xFFFF
 _BRACKETS = re.compile(r"\[([^]]*)\](?:-\[([^]]*)\])?(?::(.*))?$")
 _DOUBT = re.compile(
     r"\b(numgen|jhash|symhash|limit rate|quota|ct count|meta (?:hour|day|time)|"
@@ -60,6 +62,7 @@ class Given:
         return self.kind in ("snat", "masquerade")
 
 
+@lru_cache(1 << 16)
 def given(text: str) -> Given | None:
     """What a rule gives; None of one that translates nothing.
 
@@ -163,4 +166,5 @@ def port_span(text: str) -> Span | None:
     found = _PORTS.match(text)
     if found is None:
         return None
-    return int(found[1]), int(found[2] or found[1])
+    first, last = int(found[1]), int(found[2] or found[1])
+    return (first, last) if first <= last <= _HIGHEST_PORT else None

@@ -280,7 +280,7 @@ class Attributor:
 
     def _code(self, making: Making) -> int:
         """A making's number, lessened where a rule or a route may be missing."""
-        if self._box.missing:
+        if not self._box.is_whole:
             is_stale = making.origin is Origin.STALE
             making = NOT_READ if is_stale else replace(making, is_certain=False)
         code = self._codes.setdefault(making, len(self._codes))

@@ -87,7 +87,7 @@ class Shapes:
         return Attribution(tuple(makings), codes)
 
     def _stale(self, dst: int, src: int) -> Making:
-        if self._bundle.missing:
+        if not self._bundle.is_whole:
             return NOT_READ
         dnat, snat = (None if n < 0 else self._shapes[n].rule for n in (dst, src))
         return Making(

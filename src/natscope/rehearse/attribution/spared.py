@@ -17,8 +17,10 @@ Mask = NDArray[np.bool_]
 
 _EXPECTED = Making(Origin.NONE, why="as the flow that expected it")
 _ZONED = Making(Origin.UNKNOWN, is_certain=False, why="in a zone no rule sets")
+_CUT = Making(Origin.UNKNOWN, is_certain=False, why="its ports are not known")
 _TURNED = Making(Origin.NONE, why="turned by something else than NAT rules")
 _ZONING = re.compile(r"\bzone set\b|--zone")
+_WITH_PORTS = tuple(uapi.PORT_PROTOCOLS)
 _NAT = (
     ("orig_dst", "reply_src", uapi.Status.DST_NAT),
     ("orig_src", "reply_dst", uapi.Status.SRC_NAT),
@@ -33,6 +35,8 @@ def spared(table: FlowTable, bundle: Bundle) -> Iterator[tuple[Making, Mask]]:
         bundle: the box.
     """
     yield _TURNED, _turned_otherwise(table)
+    ported = np.isin(table["proto"], _WITH_PORTS)
+    yield _CUT, ported & ~(table.has("orig_sport") & table.has("orig_dport"))
     zoned = np.zeros(len(table), np.bool_)
     if not any(_ZONING.search(one.text) for one in bundle.rulesets):
         for name in ("zone", "orig_zone", "reply_zone"):

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from bundles import LINKS
 from natscope import uapi
 from natscope.model.bundle import Bundle, Ruleset
 from natscope.model.flow import Flow
@@ -23,8 +24,10 @@ FORWARDED = Flow(
     FlowTuple(BOB, WORLD, uapi.IPPROTO_UDP, 53, 5000),
     status=int(Status.DST_NAT),
 )
-PLAIN = Bundle(made_ns=0)
-ZONING = Bundle(made_ns=0, rulesets=(Ruleset("nft", 'iifname "a" ct zone set 3'),))
+PLAIN = Bundle(made_ns=0, links=LINKS)
+ZONING = Bundle(
+    made_ns=0, links=LINKS, rulesets=(Ruleset("nft", 'iifname "a" ct zone set 3'),)
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ CASES = [
         "of IPVS",
         replace(FORWARDED, status=int(Status.SEEN_REPLY)),
         "turned by something else than NAT rules",
+    ),
+    Case(
+        "without ports",
+        replace(FORWARDED, orig=replace(FORWARDED.orig, dport=None)),
+        "its ports are not known",
     ),
     Case("of a listing without status", replace(FORWARDED, status=None), None),
 ]

@@ -228,6 +228,8 @@ def test_the_ruleset_of_a_bundle_loads_again(netns: Namespace) -> None:
     tools.run(["nft", "-f", "-"], stdin=RULESET)
     (ruleset,) = collect().rulesets
     assert (ruleset.tool, ruleset.text) == ("nft", RULESET)
+    numbers = re.findall(r"^\t\t.* # handle (\d+)$", _listed(), re.MULTILINE)
+    assert ruleset.handles == tuple(map(int, numbers))
     before = _listed()
     with new_namespace("again") as other, other.enter():
         tools.run(["nft", "-f", "-"], stdin=ruleset.text)

@@ -22,10 +22,15 @@ VERSION = 2
 """1 had flows as lines of text; the rest is the same."""
 LONGEST = 1 << 28
 """Bytes of a document: what a compressed one may grow to."""
+MOST_VALUES = 1 << 22
+"""In a document: each takes some hundred bytes.  Flows are long texts, not values."""
 
 _INCLUDE = re.compile(
     r"""^(?:(?:[^"\n#]|"[^"\n]*")*[\s;{}])?include\s+["'].*$""", re.MULTILINE
 )
+_BRACE = re.compile(r'"[^"\n]*"|[{}]')
+DEEPEST = 32
+"""Braces within braces of a ruleset; nft(8) itself nests five."""
 _NO_SET = re.compile(r"^(?!(create|add) |\s*$|#).+$", re.MULTILINE)
 """``save -file``, for one; ipset-save(8) prints none but these."""
 _MODPROBE = re.compile(r"^-[^\n\"]* (-M|--modprobe)\b.*$", re.MULTILINE)
@@ -52,6 +57,8 @@ def decode(data: bytes) -> Bundle:
     """
     if data.startswith(_GZIP):
         data = _unzipped(data)
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise DocumentError(f"has more than {MOST_VALUES} values", path=())
     try:
         document = json.loads(data)
     except RecursionError:
@@ -123,10 +130,21 @@ def _check_rulesets(bundle: Bundle) -> None:
             form = _INCLUDE if "include" in ruleset.text else None
         else:
             form = _NO_SET if ruleset.tool == "ipset" else _MODPROBE
+        path = ("rulesets", str(at), "text")
         found = form and form.search(ruleset.text)
         if found:
-            wanted = f"what {ruleset.tool} saves"
-            raise wrong(wanted, found[0].strip(), ("rulesets", str(at), "text"))
+            raise wrong(f"what {ruleset.tool} saves", found[0].strip(), path)
+        if ruleset.tool == "nft" and _depth(ruleset.text) > DEEPEST:
+            raise DocumentError("is nested too deeply", path=path)
+
+
+def _depth(text: str) -> int:
+    """How deep braces are nested."""
+    depth = deepest = 0
+    for found in _BRACE.finditer(text):
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _unzipped(data: bytes) -> bytes:
@@ -139,6 +157,8 @@ def _unzipped(data: bytes) -> bytes:
         raise DocumentError(f"is longer than {LONGEST >> 20} MiB", path=())
     if not unzip.eof:
         raise DocumentError("is cut off", path=())
+    if unzip.unused_data:
+        raise DocumentError("has more after its end", path=())
     return text
 
 
@@ -165,4 +185,6 @@ def _is_broken(value: dict[str, object] | list[object], depth: int) -> bool:
     """Whether each member has a line: of the document, its parts, and of text."""
     if not value or depth < 2:
         return bool(value)
-    return isinstance(value, list) or isinstance(value.get("text"), list)
+    if isinstance(value, list):
+        return not isinstance(value[0], int)
+    return isinstance(value.get("text"), list)

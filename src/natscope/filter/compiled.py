@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from natscope.filter.rows import Rows
     from natscope.model.evidence import Evidence
     from natscope.model.flow import Flow
     from natscope.model.prefilter import KernelFilter
@@ -40,6 +41,12 @@ class Filter:
         from natscope.filter.mask import mask
 
         return mask(self.tree, table, evidence)
+
+    def mask_of(self, rows: Rows) -> NDArray[np.bool_]:
+        """The same, of a table many filters are asked about."""
+        from natscope.filter.mask import mask_of
+
+        return mask_of(self.tree, rows)
 
     def matches(self, flow: Flow, evidence: Evidence) -> bool:
         """Whether it matches one flow; the same as the mask of its row."""

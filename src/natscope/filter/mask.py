@@ -49,7 +49,12 @@ _FAMILY = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 
 def mask(tree: Tree, table: FlowTable, evidence: Evidence) -> Mask:
     """The rows a filter matches."""
-    return _evaluate(tree, Rows(table, evidence))
+    return mask_of(tree, Rows(table, evidence))
+
+
+def mask_of(tree: Tree, rows: Rows) -> Mask:
+    """The same, of a table many filters are asked about."""
+    return _evaluate(tree, rows)
 
 
 def _evaluate(tree: Tree, rows: Rows) -> Mask:

@@ -46,6 +46,7 @@ Tool = Literal[
 _FAMILIES: dict[int, Family] = {4: "inet", 6: "inet6"}
 _OF_CONNTRACK = "net/netfilter/nf_conntrack_"
 _SECONDS = re.compile(r"[0-9]{1,10}")
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,9 @@ class Ruleset:
 
     tool: Tool
     text: str
+    handles: tuple[int, ...] = field(default=(), compare=False)
+    """nft's, of each rule in the order of the text; empty: not known.  They are the
+    box's own: where the text is loaded again, rules have others."""
 
     @property
     def family(self) -> Literal["ip", "ip6"] | None:
@@ -251,6 +255,16 @@ class Bundle:
     """Public addresses and MAC addresses are stand-ins (views.redaction)."""
     missing: tuple[str, ...] = ()
     """What could not be read, and why, in words."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was read; every box has links."""
+        return bool(self.links) and not self.missing
+
+    def number(self, path: str) -> int | None:
+        """A setting by its path, ``net/ipv4/ip_forward``; None if it is not known."""
+        told = self.sysctls.get(path, "")
+        return int(told) if _NUMBER.fullmatch(told) else None
 
     @property
     def addresses(self) -> tuple[Interface, ...]:

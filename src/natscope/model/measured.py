@@ -47,6 +47,19 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class PortsHeld:
+    """Source ports of a public address in use for one destination."""
+
+    public: IPv4Address | IPv6Address
+    proto: int
+    zone: int
+    address: IPv4Address | IPv6Address
+    port: int
+    ports: int
+    """How many; without those of closing connections."""
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """Readings of one network namespace; see ``sources.snapshot``."""
 
@@ -86,3 +99,8 @@ class Measured:
     """Entries of the namespace's table of expectations."""
     programs: tuple[Program, ...] | None = None
     """Programs of the namespace that listen to netfilter, or keep a standby."""
+    unanswered: tuple[int, ...] | None = None
+    """Ids of translated flows that were answered once, and between the readings sent
+    several packets and got none; None: packets are not counted (nf_conntrack_acct)."""
+    ports_before: tuple[PortsHeld, ...] | None = None
+    """The destinations most source ports were in use for at the first reading."""

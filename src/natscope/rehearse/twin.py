@@ -13,7 +13,7 @@ from typing import Any
 from natscope import uapi
 from natscope.codec import legacytrace, packets, routes
 from natscope.codec.nflog import LoggedPacket
-from natscope.codec.text import ruleset
+from natscope.codec.text import ruleset, tracking
 from natscope.codec.traversal import Assembler, packet_of
 from natscope.errors import KernelError, NatscopeError
 from natscope.model.bundle import Bundle
@@ -28,7 +28,7 @@ from natscope.model.journey import (
     Visit,
 )
 from natscope.model.packet import Packet, Question
-from natscope.rehearse import positions, tracking
+from natscope.rehearse import positions
 from natscope.rehearse.building import build
 from natscope.rehearse.counters import Counters
 from natscope.rehearse.entries import Made

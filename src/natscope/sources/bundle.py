@@ -206,7 +206,7 @@ class _Collector:
 
     def _tables(self) -> list[Ruleset]:
         try:
-            listed, warnings = tools.told(("nft", "-y", "list", "ruleset"))
+            listed, warnings = tools.told(("nft", "-y", "-a", "list", "ruleset"))
         except NatscopeError as error:
             self._miss(RULES, error)
             return []

@@ -19,11 +19,20 @@ from natscope.codec.text import counters, sockets
 from natscope.codec.text.natrules import nat_rules, place
 from natscope.errors import NatscopeError, PermissionNeeded
 from natscope.model.bundle import Bundle, Link
-from natscope.model.measured import Listener, Measured, Namespace, Program, Totals
+from natscope.model.measured import (
+    Listener,
+    Measured,
+    Namespace,
+    PortsHeld,
+    Program,
+    Totals,
+)
 from natscope.sources import bundle as bundles
 from natscope.sources import daemons, ethtool, kmsg
 from natscope.sources.kernel import Kernel
 from natscope.sources.netns import named_namespaces, open_namespace
+from natscope.table.oneway import Tally, tally, unanswered
+from natscope.table.portsheld import ports_held
 
 if TYPE_CHECKING:
     from natscope.table.flowtable import FlowTable
@@ -48,6 +57,16 @@ class _Reading:
     counters: Totals | None
     nics: dict[str, Totals] | None
     bundle: Bundle
+    flows: FlowTable | None
+    tally: Tally | None
+    """Of the flows that are compared; None: not read, or packets are not counted."""
+    ports: tuple[PortsHeld, ...] | None = None
+    """Of one that is kept."""
+
+    def kept(self) -> _Reading:
+        """What a later one is compared with: without the flows, which take room."""
+        ports = None if self.flows is None else ports_held(self.flows)
+        return replace(self, flows=None, ports=ports)
 
 
 def collect(
@@ -71,7 +90,7 @@ def collect(
     """
     with Kernel(netns) as kernel:
         collector = _Collector(kernel, netns)
-        before = collector.reading() if interval_s > 0 else None
+        before = collector.reading().kept() if interval_s > 0 else None
         if before is not None:
             wait(interval_s)
         return collector.collected(before, collector.reading())
@@ -91,13 +110,13 @@ def follow(
         NamespaceError: as for :func:`collect`.
     """
     with Kernel(netns) as kernel:
-        before = _Collector(kernel, netns).reading()
+        before = _Collector(kernel, netns).reading().kept()
         while True:
             wait(interval_s)
             collector = _Collector(kernel, netns)
             now = collector.reading()
             yield collector.collected(before, now)
-            before = now
+            before = now.kept()
 
 
 @dataclass
@@ -112,7 +131,6 @@ class _Collector:
         self, before: _Reading | None, now: _Reading
     ) -> tuple[Bundle, FlowTable | None]:
         """The last reading, with what is read once alone."""
-        flows = self._told("flows", self.kernel.table)
         counted = self._told("the entry count", self._count)
         count, limit = counted if counted is not None else (None, None)
         measured = Measured(
@@ -132,7 +150,7 @@ class _Collector:
         if before is not None:
             measured = _risen(measured, before, now)
         measured = replace(measured, missing=tuple(self.missing))
-        return replace(now.bundle, measured=measured), flows
+        return replace(now.bundle, measured=measured), now.flows
 
     def reading(self) -> _Reading:
         """What counts, now."""
@@ -141,7 +159,9 @@ class _Collector:
         counted = self._told("counters of /proc", self._counters)
         found = bundles.collect(self.netns)
         nics = self._told("statistics of interfaces", lambda: self._nics(found.links))
-        return _Reading(at, stats, counted, nics, found)
+        flows = self._told("flows", self.kernel.table)
+        told = None if flows is None else tally(flows)
+        return _Reading(at, stats, counted, nics, found, flows, told)
 
     def _count(self) -> tuple[int, int | None]:
         """Entries and limit; an ordinary user may read them as settings."""
@@ -242,6 +262,10 @@ def _risen(measured: Measured, before: _Reading, now: _Reading) -> Measured:
             for (where, text), packets in _hits(now.bundle).items()
             if (where, text) in hits
         },
+        unanswered=None
+        if before.tally is None or now.tally is None
+        else tuple(unanswered(before.tally, now.tally)),
+        ports_before=before.ports,
     )
 
 

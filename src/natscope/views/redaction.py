@@ -176,6 +176,7 @@ class _Hidden:
         return replace(
             measured,
             listeners=self.value(measured.listeners),
+            ports_before=self.value(measured.ports_before),
             log=None if log is None else tuple(map(self.text, log)),
             missing=tuple(map(self.text, measured.missing)),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from bundles import BUNDLE
-from natscope.codec.bundle import decode, encode
+from natscope.codec.bundle import MOST_VALUES, decode, encode
 from natscope.errors import DecodeError
 from natscope.model.bundle import (
     Bundle,
@@ -152,6 +152,11 @@ WRONGS = [
         "rulesets.0.text: needs what nft saves",
     ),
     Wrong(
+        "braces without end",
+        _rules("nft", "table ip a " + "{" * 33),
+        "rulesets.0.text: is nested too deeply",
+    ),
+    Wrong(
         "a file that is written",
         _rules("ipset", "create a hash:ip\nsave -file /etc/passwd"),
         "rulesets.0.text: needs what ipset saves",
@@ -173,6 +178,18 @@ WRONGS = [
     ),
     Wrong("half a letter", _changed(hostname="\ud800"), "hostname: needs text"),
 ]
+
+
+def test_more_values_than_memory_can_hold_are_refused() -> None:
+    bomb = b'{"missing": [' + b"[]," * MOST_VALUES + b"[]]}"
+    with pytest.raises(DecodeError, match=r"^document: has more than \d+ values"):
+        decode(gzip.compress(bomb, 1))
+
+
+def test_what_follows_the_end_of_a_compressed_file_is_no_part_of_it() -> None:
+    data = encode(BUNDLE, compressed=True)
+    with pytest.raises(DecodeError, match="more after its end"):
+        decode(data + data)
 
 
 @pytest.mark.parametrize("case", WRONGS, ids=lambda case: case.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from natscope.codec.text.natrules import nat_rules
-from natscope.codec.text.ruleset import parse_nft
+from natscope.codec.text.ruleset import parse_nft, without_handles
 from natscope.model.bundle import Bundle, Ruleset, Tool
 
 NFT = """table ip nat {
@@ -77,12 +77,33 @@ def test_counters_of_iptables_save_belong_to_the_rule_of_their_line() -> None:
     assert [r.rule.tool for r in found] == ["iptables-legacy"] * 3
 
 
-def test_a_handle_comes_from_the_listing_where_the_same_rule_stands_there() -> None:
-    listed = NFT.replace("masquerade", "masquerade # handle 9")
-    listed = listed.replace("packets 3 bytes 180", "packets 5 bytes 300")
-    listed = listed.replace("tcp dport 80", "tcp dport 8080")
-    listed = listed.replace("dnat to 10.0.0.2", "dnat to 10.0.0.2 # handle 4")
-    found = nat_rules(box(NFT), parse_nft(listed))
-    handles = {r.rule.chain: r.rule.handle for r in found}
-    assert handles["late"] == 9
-    assert handles["forwards"] is None
+def test_a_rule_has_the_handle_the_box_knows_it_by() -> None:
+    listed = NFT.replace("{\n", "{ # handle 1\n")
+    for at, rule in enumerate(parse_nft(NFT).rules, 20):
+        listed = listed.replace(f"  {rule.text}\n", f"  {rule.text} # handle {at}\n")
+    text, handles = without_handles(listed)
+    assert (text, handles) == (NFT, tuple(range(20, 27)))
+    found = nat_rules(Bundle(0, rulesets=(Ruleset("nft", text, handles),)))
+    told = {(r.rule.chain, r.rule.number): r.rule.handle for r in found}
+    assert (told["late", 1], told["forwards", 1], told["early", 2]) == (20, 22, 25)
+    unknown = nat_rules(Bundle(0, rulesets=(Ruleset("nft", text, handles[:-1]),)))
+    assert {r.rule.handle for r in unknown} == {None}
+    some = listed.replace(" # handle 22\n", "\n")
+    assert without_handles(some) == (NFT, ())
+
+
+def test_chains_that_lead_to_chains_are_followed_however_many_they_are() -> None:
+    chains = "".join(
+        f"chain c{at} {{ masquerade; jump c{at + 1}; }}\n" for at in range(3000)
+    )
+    base = "chain b { type nat hook postrouting priority 100; jump c0; }"
+    bundle = Bundle(1, rulesets=(Ruleset("nft", f"table ip a {{\n{base}\n{chains}}}"),))
+    assert len([nat for nat in nat_rules(bundle) if nat.gives]) == 3000
+
+
+def test_a_counter_that_is_no_number_counts_nothing() -> None:
+    digits = "9" * 5000
+    rule = f"counter packets {digits} bytes 1 masquerade"
+    base = f"chain b {{ type nat hook postrouting priority 100; {rule}; }}"
+    bundle = Bundle(1, rulesets=(Ruleset("nft", f"table ip a {{\n{base}\n}}"),))
+    assert [nat.packets for nat in nat_rules(bundle)] == [None]

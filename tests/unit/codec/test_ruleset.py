@@ -217,3 +217,31 @@ def test_rules_of_iptables_legacy_stand_beside_those_of_nft() -> None:
     found = joined(parse_nft(NFT), saved)
     assert {rule.tool for rule in found.rules} == {"nft", "iptables-legacy"}
     assert [c.name for c in found.chains if c.table == "nat"].count("DOCKER") == 1
+
+
+STRANGE = """\
+*nat
+:FORWARD ACCEPT [0:0]
+: ACCEPT
+:
+-A FORWARD -j ACCEPT
+"""
+
+
+def test_chains_no_table_has_are_chains_at_no_hook() -> None:
+    found = parse_iptables(STRANGE, family="ip", tool="iptables-legacy")
+    assert [(one.name, one.hook) for one in found.chains] == [("FORWARD", None)]
+    assert [rule.text for rule in found.rules] == ["-A FORWARD -j ACCEPT"]
+
+
+@pytest.mark.parametrize("priority", ["²", "9" * 5000, "dstnat + " + "9" * 5000])
+def test_a_priority_that_is_no_number_is_none(priority: str) -> None:
+    text = f"table ip a {{ chain b {{ type nat hook input priority {priority}; }} }}"
+    (chain,) = parse_nft(text).chains
+    assert chain.priority is None
+
+
+def test_sets_in_sets_are_read_however_deep() -> None:
+    inner = "{" * 5000 + "}" * 5000
+    (rule,) = parse_nft(f"table ip a {{ chain b {{ ip saddr {inner} }} }}").rules
+    assert rule.text == f"ip saddr {inner}"

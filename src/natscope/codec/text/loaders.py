@@ -13,9 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from natscope.codec.text.ruleset import without_handles
 from natscope.model.bundle import Ruleset, Tool
 
-_TABLE = re.compile(r"^table (\w+) (\S+) \{\n.*?^\}\n?", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(
+    r"^table (\w+) (\S+) \{(?: # handle \d+)?\n.*?^\}\n?", re.MULTILINE | re.DOTALL
+)
 _MARK = re.compile(r"table (\w+) (\S+) is managed by iptables-nft")
 _QUOTED = re.compile(r'"[^"\n]*"')
 _OPAQUE = re.compile(r"\bxt (match|target|watcher)\b|# ?xt_\w")
@@ -62,7 +65,7 @@ class NftTable:
 
 
 def split_tables(text: str, warnings: str = "") -> list[NftTable]:
-    """``nft list ruleset`` table by table, in the order the kernel has them.
+    """``nft -a list ruleset`` table by table, in the order the kernel has them.
 
     Args:
         text: what nft printed.
@@ -142,7 +145,14 @@ def arranged(
             rulesets[-1] = Ruleset("nft", rulesets[-1].text + table.text)
         else:
             rulesets.append(Ruleset("nft", table.text))
-    return rulesets, lost
+    return [_handles_apart(one) for one in rulesets], lost
+
+
+def _handles_apart(ruleset: Ruleset) -> Ruleset:
+    """Handles are nothing to load, and no numbers packets are compared with."""
+    if ruleset.tool != "nft":
+        return ruleset
+    return Ruleset("nft", *without_handles(ruleset.text))
 
 
 def _existing(saved: str, table: NftTable) -> str:

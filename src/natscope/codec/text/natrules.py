@@ -18,8 +18,8 @@ from natscope.model.journey import Chain, Hook, Rule
 Place = tuple[str, str, str, int | None]
 """Family, table, chain, number."""
 _ORDER = (Hook.PREROUTING, Hook.OUTPUT, Hook.INPUT, Hook.POSTROUTING)
-_COUNTER = re.compile(r"\bcounter packets (\d+) bytes (\d+)")
-_SAVED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_COUNTER = re.compile(r"\bcounter packets ([0-9]{1,20}) bytes ([0-9]{1,20})")
+_SAVED = re.compile(r"\[([0-9]{1,20}):([0-9]{1,20})\] -A (\S+)")
 _TARGET = re.compile(r"\b(?:jump|goto) ([^\s,;{}]+)|-[jg] (\S+)")
 _STRING = re.compile(r'"[^"]*"')
 
@@ -49,7 +49,7 @@ def rulesets(bundle: Bundle) -> RuleIndex:
     rules: list[Rule] = []
     for one in bundle.rulesets:
         if one.tool == "nft":
-            found = parse_nft(one.text)
+            found = parse_nft(one.text, one.handles)
         elif one.family is not None:
             found = parse_iptables(one.text, family=one.family, tool=one.tool)
         else:
@@ -59,21 +59,14 @@ def rulesets(bundle: Bundle) -> RuleIndex:
     return RuleIndex(chains, rules)
 
 
-def nat_rules(bundle: Bundle, handles: RuleIndex | None = None) -> list[NatRule]:
+def nat_rules(bundle: Bundle) -> list[NatRule]:
     """The rules of all chains that NAT passes, in the order packets meet them.
 
     A chain several others jump to stands where it is met first.
-
-    Args:
-        bundle: the box.
-        handles: its rules as the kernel names them, from another listing.
     """
     ruleset = rulesets(bundle)
     counted = dict(_saved_counters(bundle))
-    named = _handles(handles)
-    return [
-        _nat_rule(rule, counted, named) for chain in _chains(ruleset) for rule in chain
-    ]
+    return [_nat_rule(rule, counted) for chain in _chains(ruleset) for rule in chain]
 
 
 def by_chain(ruleset: RuleIndex) -> dict[ChainName, list[Rule]]:
@@ -101,28 +94,15 @@ def shown(text: str) -> str:
     return _COUNTER.sub("counter", text)
 
 
-def _nat_rule(
-    rule: Rule,
-    counted: Mapping[Place, tuple[int, int]],
-    named: Mapping[Place, Rule],
-) -> NatRule:
+def _nat_rule(rule: Rule, counted: Mapping[Place, tuple[int, int]]) -> NatRule:
     counter = _COUNTER.search(_STRING.sub('""', rule.text))
     totals = counted.get(place(rule))
     if counter is not None:
         totals = int(counter[1]), int(counter[2])
-    kernels = named.get(place(rule))
-    if kernels is not None and shown(kernels.text) == shown(rule.text):
-        rule = replace(rule, handle=kernels.handle)
     packets, octets = totals or (None, None)
     return NatRule(
         replace(rule, text=shown(rule.text)), given(rule.text), packets, octets
     )
-
-
-def _handles(ruleset: RuleIndex | None) -> dict[Place, Rule]:
-    if ruleset is None:
-        return {}
-    return {place(rule): rule for rule in ruleset.rules if rule.handle is not None}
 
 
 def _saved_counters(bundle: Bundle) -> Iterator[tuple[Place, tuple[int, int]]]:
@@ -161,10 +141,23 @@ def _walk(
     chain: ChainName,
     met: set[ChainName],
 ) -> Iterator[Rule]:
-    if chain in met:
-        return
-    met.add(chain)
+    ways: list[Iterator[Rule | ChainName]] = [iter([chain])]
+    while ways:
+        step = next(ways[-1], None)
+        if step is None:
+            ways.pop()
+        elif isinstance(step, Rule):
+            yield step
+        elif step not in met:
+            met.add(step)
+            ways.append(_steps(rules, step))
+
+
+def _steps(
+    rules: Mapping[ChainName, list[Rule]], chain: ChainName
+) -> Iterator[Rule | ChainName]:
+    """The rules of a chain, each followed by the chains it leads to."""
     for rule in rules.get(chain, ()):
         yield rule
         for target in _TARGET.findall(_STRING.sub('""', rule.text)):
-            yield from _walk(rules, (*chain[:2], target[0] or target[1]), met)
+            yield (*chain[:2], target[0] or target[1])

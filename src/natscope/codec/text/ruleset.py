@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from natscope.model.journey import Chain, Hook, Rule, Verdict
@@ -29,10 +29,11 @@ BRIDGE_PRIORITIES = {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300}
 """enum nf_br_hook_priorities."""
 
 _TOKENS = re.compile(r'"[^"]*"|#[^\n]*|[{};\n]|[^"#{};\n]+')
-_HANDLE = re.compile(r"# handle (\d+)\s*$")
+_HANDLE = re.compile(r"# handle ([0-9]{1,18})\s*$")
+_TOLD_HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
 _SPACES = re.compile(r'("[^"]*")|\s+')
 _BASE = re.compile(r"type (\w+) hook (\w+)\b.* priority (.+)")
-_PRIORITY = re.compile(r"(\w+)?\s*(?:([+-])\s*(\d+))?$")
+_PRIORITY = re.compile(r"([a-z]+|[0-9]{1,9})?\s*(?:([+-])\s*([0-9]{1,9}))?$")
 _POLICY = re.compile(r"policy (\w+)")
 _NO_RULE = frozenset({"", "type", "policy", "flags", "devices", "comment"})
 """First words of what a chain holds beside its rules."""
@@ -84,11 +85,15 @@ class RuleIndex:
 EMPTY = RuleIndex((), ())
 
 
-def parse_nft(text: str) -> RuleIndex:
+def parse_nft(text: str, handles: Sequence[int] = ()) -> RuleIndex:
     """The output of ``nft -a list ruleset``, or a file nft loads.
 
     What is not understood is left out: sets, maps and objects, and anything a
     newer nft may add to a table or a chain.
+
+    Args:
+        text: what nft printed, or reads.
+        handles: of its rules in order, where the text does not tell them.
     """
     chains: list[Chain] = []
     rules: list[Rule] = []
@@ -103,7 +108,22 @@ def parse_nft(text: str) -> RuleIndex:
                 chain = Chain(family, words[-1], name)
                 chains.append(_chain(chain, block.body))
                 rules.extend(_rules(chain, block.body))
+    if len(handles) == len(rules):
+        each = zip(rules, handles, strict=True)
+        rules = [replace(rule, handle=handle) for rule, handle in each]
     return RuleIndex(chains, rules)
+
+
+def without_handles(text: str) -> tuple[str, tuple[int, ...]]:
+    """What ``nft -a`` listed as it lists it without, and the handle of each rule.
+
+    Args:
+        text: of ``nft -a list ruleset``; of a text without handles, there are none.
+    """
+    handles = [rule.handle for rule in parse_nft(text).rules]
+    known = tuple(handle for handle in handles if handle is not None)
+    plain = _TOLD_HANDLE.sub("", text)
+    return plain, known if len(known) == len(handles) else ()
 
 
 def parse_iptables(text: str, *, family: str, tool: str) -> RuleIndex:
@@ -121,8 +141,8 @@ def parse_iptables(text: str, *, family: str, tool: str) -> RuleIndex:
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
-        elif len(line.split()) > 1 and line.startswith(":"):
-            name, policy = line[1:].split()[:2]
+        elif len(words := line[1:].split()) > 1 and line.startswith(":"):
+            name, policy = words[:2]
             chains.append(_built_in(Chain(family, table, name), policy))
         elif (rule := _APPEND.match(line)) is not None:
             name = rule["chain"]
@@ -242,11 +262,12 @@ def _open(parts: _Parts, tokens: Iterator[str], blocks: tuple[str, ...]) -> None
 
 def _inline(tokens: Iterator[str]) -> str:
     """The text up to the closing brace, as of an anonymous set."""
-    texts = []
+    texts, depth = [], 1
     for token in tokens:
-        if token == "}":
+        depth += {"{": 1, "}": -1}.get(token, 0)
+        if depth == 0:
             break
-        texts.append(f"{{{_inline(tokens)}}}" if token == "{" else token)
+        texts.append(token)
     return "".join(texts)
 
 
@@ -316,6 +337,8 @@ def _built_in(chain: Chain, policy: str) -> Chain:
         return chain
     kind = "filter"
     if chain.table == "nat":
+        if hook not in _NAT_PRIORITIES:
+            return chain  # it is no hook of that table
         kind, priority = "nat", _NAT_PRIORITIES[hook]
     else:
         priority = PRIORITIES.get(chain.table, 0)

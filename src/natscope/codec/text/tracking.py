@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 from natscope.model.journey import Rule
 
@@ -14,7 +14,13 @@ _TRACKING = re.compile(
     r"-m (conntrack|state|conn\w+|helper|cluster)|"
     r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP|CT|NOTRACK|CONN\w+|SYNPROXY)"
 )
-_VERSIONS = {"ip": {4}, "ip6": {6}, "inet": {4, 6}, "bridge": {4, 6}}
+VERSIONS: Mapping[str, Set[int]] = {
+    "ip": {4},
+    "ip6": {6},
+    "inet": {4, 6},
+    "bridge": {4, 6},
+}
+"""The IP versions whose packets the rules of a family meet."""
 
 
 def tracked(rules: Iterable[Rule]) -> frozenset[int]:
@@ -25,7 +31,7 @@ def tracked(rules: Iterable[Rule]) -> frozenset[int]:
     found: set[int] = set()
     for rule in rules:
         if _TRACKING.search(_QUOTED.sub("", rule.text)):
-            found |= _VERSIONS.get(rule.family, set())
+            found |= VERSIONS.get(rule.family, set())
     return frozenset(found)
 
 

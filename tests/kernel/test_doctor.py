@@ -224,6 +224,39 @@ def test_flows_to_a_target_no_rule_names_are_found(
     assert str(finding.flows[0].reply.src) == BOB
 
 
+def test_a_flow_its_old_target_still_answers_is_worth_a_word_where_it_is_asked(
+    traffic: Traffic,
+) -> None:
+    load(traffic.lab, forward(BOB))
+    visit, service = (VISITOR, 7000), ("", 5000)
+    asking = traffic.socket(WORLD, socket.SOCK_DGRAM, v6=False)
+    answering = traffic.socket("bob", socket.SOCK_DGRAM, v6=False)
+    asking.bind(visit)
+    answering.bind(service)
+
+    def talk() -> None:
+        for _ in range(3):
+            asking.sendto(b"hello", (PUBLIC, 5000))
+            _, peer = answering.recvfrom(10)
+            answering.sendto(b"hello", peer)
+            asking.recv(10)
+
+    talk()
+    load(traffic.lab, forward(CAROL))
+    assert found(look(traffic.lab, talk)) == []
+    finding = only(look(traffic.lab, talk, deep=True), "R07")
+    assert (finding.severity, finding.about) == (Severity.INFO, f"{BOB} answers")
+    answering.close()
+    finding = only(
+        look(
+            traffic.lab,
+            lambda: [asking.sendto(b"?", (PUBLIC, 5000)) for _ in range(3)],
+        ),
+        "R07",
+    )
+    assert (finding.severity, finding.about) == (Severity.HIGH, BOB)
+
+
 def test_a_new_flow_to_the_new_target_is_no_trouble(traffic: Traffic) -> None:
     load(traffic.lab, forward(BOB))
     load(traffic.lab, forward(CAROL))
@@ -308,6 +341,37 @@ def test_a_forward_that_is_hit_and_makes_no_flow_is_found(traffic: Traffic) -> N
     assert finding.severity is Severity.HIGH
     assert facts(finding)["hits"] == 2
     assert finding.about == "ip f forward"
+
+
+SHUT = "table ip f { chain forward { type filter hook forward priority 0; policy drop; ct state established accept } }"
+
+
+def test_a_forward_that_is_shut_is_found_though_older_flows_are_there(
+    traffic: Traffic,
+) -> None:
+    load(traffic.lab, forward(BOB))
+    visit = traffic.tcp(WORLD, (PUBLIC, 5000), "bob", ("", 5000), VISITOR)
+    assert visit is not None
+    load(traffic.lab, forward(BOB) + "\n" + SHUT)
+    told = [one for one in found(look(traffic.lab)) if one.severity is Severity.HIGH]
+    assert [(one.rule, one.about) for one in told] == [("R11", "ip f forward")]
+    assert facts(told[0])["flows of before"] == 1
+
+
+def test_a_forward_to_a_host_that_refuses_is_told_so(traffic: Traffic) -> None:
+    load(traffic.lab, forward(BOB, "counter"))
+
+    def knock() -> None:
+        for _ in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                traffic.socket(WORLD, socket.SOCK_STREAM, v6=False).connect(
+                    (PUBLIC, 5000)
+                )
+
+    finding = only(look(traffic.lab, knock), "R11")
+    assert finding.headline.endswith("no flow of it is there: dropped, or refused")
+    assert "the target refuses every connection at once" in finding.why
+    assert finding.remedies[0].command.endswith(f"to {PUBLIC}:5000 in wan")
 
 
 def test_a_forward_that_makes_flows_is_no_trouble(traffic: Traffic) -> None:

@@ -159,6 +159,10 @@ BROKEN = (
                ("-A FORWARD -o docker0 -j DOCKER\n", ""),
                ("-A FORWARD -i docker0 ! -o docker0 -j ACCEPT\n", ""),
                ("-A FORWARD -i docker0 -o docker0 -j ACCEPT\n", ""))),
+    Broken("docker: what it accepts for a port is gone, and nobody asks", "R11",
+           "docker.rules", "ip filter FORWARD", (), (
+               ("-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp "
+                "--dport 80 -j ACCEPT\n", ""),)),
     Broken("kube-proxy: an endpoint has moved", "R07", "kube-proxy.rules", "10.244.0.5",
            ("tcp 10.0.0.2:40001 to 10.96.0.1:80 in eth1",),
            (("10.244.0.5", "10.244.0.6"),), (("10.244.0.6", "10.244.0.5"),),
@@ -180,7 +184,7 @@ BROKEN = (
     Broken("firewalld: no rule accepts port forwards, and none counts", "R11",
            "firewalld.nft", "meta nfproto ipv4 tcp dport 8080 dnat ip to 10.0.0.2:80",
            (SYN.format(8080),), (("ct status dnat accept", ""),),
-           severity=Severity.INFO, is_mended=False),
+           severity=Severity.INFO),
     Broken("firewalld: masquerading came late", "R08", "firewalld.nft", PUBLIC,
            (OUT[1],), (), (("masquerade", "accept"),), (OUT[1],), deep=(True,)),
     Broken("OpenWrt: masquerading came late", "R08", "fw4.nft", PUBLIC, (OUT[1],), (),

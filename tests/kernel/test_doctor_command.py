@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from conftest import unavailable
+from kernel.ordinary import run_as_nobody
 from natscope.actions import mending
 from natscope.errors import NamespaceError, NatscopeError
 from natscope.lab.build import Lab, built
@@ -69,11 +70,57 @@ def forwarding(lab: Lab, value: str | None = None) -> str:
         return path.read_text().strip()
 
 
-def test_a_box_in_order_is_told_in_a_line(lab: Lab) -> None:
-    done = natscope(lab, *QUICK)
+def test_a_box_in_order_is_told_in_two_lines(lab: Lab) -> None:
+    done = natscope(lab, "doctor", "--interval", "0.1s")
     assert (done.code, done.said) == (0, "")
-    assert done.out.startswith("nothing found; ")
+    box, found = done.out.splitlines()
+    assert "uplink wan 203.0.113.1 203.0.113.7; 9 NAT rules; " in box
+    assert found.startswith("nothing found; ")
+    assert "not checked" not in found
+
+
+def test_what_was_not_checked_is_not_in_order(lab: Lab) -> None:
+    """For a build server, what was not asked must not be green."""
+    done = natscope(lab, *QUICK)
+    assert done.code == 4
     assert "R06" in done.out.partition("not checked: ")[2]
+    alone = natscope(lab, *QUICK, "--only", "R02")
+    assert (alone.code, alone.out.splitlines()[1]) == (
+        4,
+        "nothing found; 0 rules checked; not checked: R02 (needs two readings)",
+    )
+
+
+def test_an_ordinary_user_hears_what_could_not_be_read(lab: Lab) -> None:
+    words = ("doctor", "--interval", "0.1s", "--only", "R02,R06")
+    with lab.inside(BOX):
+        done = run_as_nobody(*NATSCOPE, *words)
+    assert (done.returncode, done.stdout.splitlines()[1]) == (
+        4,
+        "nothing found; 0 rules checked; "
+        "not checked: R02, R06 (needs conntrack's counters)",
+    )
+
+
+def test_a_flow_is_shown_with_its_age_as_in_a_listing(lab: Lab) -> None:
+    ends = "-p udp -s 10.0.0.2 -d 198.51.100.9 --sport 5 --dport 53 -t 60"
+    lab.run(BOX, ["conntrack", "-I", *ends.split()])
+    words = ("doctor", "--interval", "1s", "--only", "R08")
+    lines = natscope(lab, *words).out.splitlines()
+    (heading,) = [at for at, line in enumerate(lines) if "INSIDE" in line]
+    flow = dict(zip(lines[heading].split(), lines[heading + 1].split(), strict=True))
+    assert flow.pop("AGE") != "0s"
+    assert flow == {
+        "PROTO": "udp",
+        "INSIDE": "10.0.0.2:5",
+        "OUTSIDE": "198.51.100.9:53",
+        "STATE": "UNREPLIED",
+        "BYTES": "0",
+    }
+    (found,) = findings(natscope(lab, *words, "--json").out)
+    (told,) = found["flows"]
+    age = int(told["line"].partition("delta-time=")[2].partition(" ")[0])
+    assert age >= 1
 
 
 @dataclass(frozen=True)
@@ -87,6 +134,7 @@ CODES = [
     Code("as bad as warning", (), 1),
     Code("as bad as critical", ("--fail-on", "critical"), 1),
     Code("another rule's", ("--only", "R01"), 0),
+    Code("what cannot be checked", ("--only", "R02"), 4),
     Code("its own rule's, in small letters", ("--only", "r01,r12"), 1),
     Code("no such rule", ("--only", "R99"), 2),
     Code("of a bundle and a namespace", ("--bundle", "a", "--netns", "b"), 2),
@@ -109,7 +157,8 @@ def findings(text: str) -> list[dict[str, Any]]:
 def test_a_bundle_is_judged_as_the_box_was(lab: Lab, tmp_path: Path) -> None:
     forwarding(lab, "0")
     file = str(tmp_path / "box.json.gz")
-    assert natscope(lab, "bundle", "--doctor", "--interval", "0", file).code == 0
+    written = natscope(lab, "bundle", "--doctor", "--interval", "0", file)
+    assert (written.code, ", 1 ruleset, " in written.said) == (0, True)
     live = natscope(lab, *QUICK, "--json")
     forwarding(lab, "1")
     kept = natscope(lab, "doctor", "--bundle", file, "--json")
@@ -147,12 +196,16 @@ def test_other_thresholds_are_taken_from_a_file(lab: Lab, tmp_path: Path) -> Non
     wrong = natscope(lab, *QUICK, "--thresholds", str(file))
     assert wrong.code == 2
     assert "did you mean table_warning" in wrong.said
+    file.write_text("table_warning = 60\n")
+    cents = natscope(lab, *QUICK, "--thresholds", str(file))
+    assert (cents.code, "is a share of 1" in cents.said) == (2, True)
 
 
 def test_a_remedy_is_asked_about_run_and_taken_back(lab: Lab, tmp_path: Path) -> None:
     forwarding(lab, "0")
     refused = natscope(lab, *QUICK, "--fix", answers="n\n", home=tmp_path)
     assert "sysctl -w net.ipv4.ip_forward=1" in refused.said
+    assert refused.said.endswith(": nothing was run\n")
     assert forwarding(lab) == "0"
     done = natscope(lab, *QUICK, "--fix", answers="y\n", home=tmp_path)
     assert (done.code, forwarding(lab)) == (0, "1")
@@ -176,7 +229,7 @@ def test_with_nobody_to_ask_nothing_is_run(
             check=False,
         )
     assert (done.returncode, forwarding(lab)) == (1, "0")
-    assert done.stderr.endswith("is yours\n")
+    assert done.stderr.endswith("\nnothing was run\n")
 
 
 def test_settings_are_taken_back_one_by_one(lab: Lab, tmp_path: Path) -> None:
@@ -202,25 +255,33 @@ def test_in_a_box_in_order_there_is_nothing_to_ask(lab: Lab, tmp_path: Path) -> 
 
 def test_a_pattern_and_a_look_are_not_asked_about(lab: Lab, tmp_path: Path) -> None:
     lab.run(BOX, ["ip", "link", "set", "wan", "mtu", "1400"])
-    lab.run(BOX, ["nft", "add rule ip nat postrouting udp dport 1 masquerade random"])
-    ends = "-p udp -s 10.0.0.2 -d 198.51.100.9 --sport 3074 --dport 3478 -t 60"
+    ends = "-p udp -s 10.0.0.2 -d 198.51.100.9 --sport 4789 --dport 4789 -t 60"
     lab.run(BOX, ["conntrack", "-I", *ends.split(), "-n", "203.0.113.1:4000"])
-    words = (*QUICK, "--fix", "--only", "R30,R32")
-    done = natscope(lab, *words, answers="y\ny\ny\n", home=tmp_path)
-    assert "R30" in done.out
-    assert "R30" not in done.said
+    words = (*QUICK, "--fix", "--only")
+    alone = natscope(lab, *words, "R26", answers="y\n", home=tmp_path)
+    assert "R26" in alone.out
+    assert (alone.code, alone.said) == (
+        1,
+        "nothing was run; what has words to fill in, or only looks, is yours\n",
+    )
+    done = natscope(lab, *words, "R26,R32", answers="y\ny\ny\n", home=tmp_path)
+    assert "R26" not in done.said
     assert done.said.endswith("1 done, 0 failed: look again with natscope doctor\n")
     again = natscope(lab, *QUICK, "--only", "R32")
-    assert again.out.startswith("nothing found")
+    assert "\nnothing found" in again.out
 
 
 def test_a_watch_tells_what_is_raised(lab: Lab) -> None:
     forwarding(lab, "0")
     words = [*NATSCOPE, "doctor", "--watch", "--interval", "0.1s", "--json"]
     with lab.inside(BOX):
-        watch = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        watch = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
     with watch:
         assert watch.stdout is not None
+        assert watch.stderr is not None
+        assert watch.stderr.readline() == "looking every 0.1 s: what changes is told\n"
         raised = json.loads(watch.stdout.readline())
         assert (raised["change"], raised["rule"]) == ("raise", "R12")
         forwarding(lab, "1")

@@ -129,7 +129,7 @@ def test_a_host_is_told_of_the_flows_in_its_containers(box: Hosts) -> None:
     full = replace(host, limit=1300)
     (found,) = diagnose(replace(snapshot, measured=full), only=["R24"]).findings
     assert found.severity is Severity.HIGH
-    assert found.headline.startswith(f"{name}: its table is 92% full; ")
+    assert found.headline.startswith(f"{name}: its table is 92 % full; ")
 
 
 OFFLOAD = """\

@@ -13,12 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from conftest import unavailable
 from kernel import crowd
+from kernel.collectors import until
 from kernel.holding import holding
-from kernel.router import CLIENT, MASQUERADE, SERVER, TRACKED, Hosts, hosts
+from kernel.portbox import dropped
+from kernel.router import (
+    CLIENT,
+    MASQUERADE,
+    SERVER,
+    TRACKED,
+    Hosts,
+    hosts,
+)
 from natscope import uapi
-from natscope.actions import changes
+from natscope.actions import changes, mending
 from natscope.model.finding import Finding, Severity
+from natscope.sources import tools
 from natscope.sources.kernel import Kernel
 from natscope.views.doctor.diagnosis import diagnose
 
@@ -64,6 +75,12 @@ def told(finding: Finding) -> dict[str, int | float | str]:
     return {fact.name: fact.value for fact in finding.facts}
 
 
+def await_losses(box: Hosts, count: int) -> None:
+    """Wait until so many flows were dropped: the kernel may forward a burst later."""
+    with box.router.enter():
+        until(lambda: dropped() == (count, count), lambda: None)
+
+
 def fill(box: Hosts, entries: int, status: int = crowd.ASSURED) -> None:
     """Put entries into the router's table."""
     with box.router.enter(), Kernel().socket() as sock:
@@ -100,6 +117,7 @@ def test_a_full_table_that_throws_young_entries_out_is_told(box: Hosts) -> None:
     assert facts["not assured"] == 100
 
 
+@pytest.mark.alone
 def test_chains_that_are_too_long_are_told(box: Hosts) -> None:
     """The hash is the host's: it is made small for the few datagrams of this test."""
     box.rules(TRACKED)
@@ -147,20 +165,122 @@ def test_flows_that_raced_for_a_port_are_told(box: Hosts, race: Race) -> None:
     box.rules(MASQUERADE.replace("masquerade", race.masquerade))
     with holding(box.router, "udp dport 4000") as held:
 
-        def two_a_port() -> None:
-            for port in range(5000, 5004):
+        def two_a_port(first: int) -> None:
+            for port in range(first, first + 4):
                 box.datagrams([4000], sport=port, src=CLIENT)
                 box.datagrams([4000], sport=port, src=SECOND)
             held.let_go(8)
 
-        rules = found(box, two_a_port)
-    if not race.lost:
-        assert rules == {}
-        return
-    assert list(rules) == ["R04"]
-    assert told(rules["R04"])["insert_failed"] == race.lost
-    (remedy,) = rules["R04"].remedies
-    assert remedy.command.endswith('oifname "wan" masquerade fully-random')
+        rules = found(box, lambda: two_a_port(5000))
+        if not race.lost:
+            assert rules == {}
+            return
+        assert list(rules) == ["R04"]
+        assert told(rules["R04"])["insert_failed"] == race.lost
+        (remedy,) = rules["R04"].remedies
+        box.mend(remedy)
+        assert found(box, lambda: two_a_port(6000)) == {}
+
+
+@dataclass(frozen=True)
+class Ranged:
+    id: str
+    program: tuple[str, ...]
+    text: str
+
+
+RANGED = [
+    Ranged(
+        "nft",
+        ("nft", "-f", "-"),
+        """\
+table inet nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat;
+        tcp dport 25 accept
+        oifname "wan" meta l4proto { tcp, udp } counter masquerade to :2000-2127 comment "masquerade to :1-2"
+        oifname "wan" masquerade
+    }
+}
+""",
+    ),
+    Ranged(
+        "iptables",
+        ("iptables-nft-restore",),
+        """\
+*nat
+:POSTROUTING ACCEPT [0:0]
+-A POSTROUTING -p tcp -m tcp --dport 25 -j ACCEPT
+-A POSTROUTING -o wan -p udp -j MASQUERADE --to-ports 2000-2127
+-A POSTROUTING -o wan -j MASQUERADE
+COMMIT
+""",
+    ),
+]
+
+
+@pytest.mark.parametrize("kept", [100, 5, 0])
+def test_a_range_that_was_full_at_the_first_reading_alone_explains_the_drops(
+    box: Hosts, kept: int
+) -> None:
+    box.rules(
+        MASQUERADE.replace("masquerade", "meta l4proto udp masquerade to :2000-2127")
+    )
+    for port in range(5000, 5128):
+        box.datagrams([4000], sport=port)
+
+    def more_then_most_end() -> None:
+        for port in range(6000, 6020):
+            box.datagrams([4000], sport=port)
+        await_losses(box, 20)
+        ended = range(2000, 2128 - kept)
+        delete = "conntrack -D -p udp --reply-port-dst"
+        with box.router.enter():
+            mending.run("\n".join(f"{delete} {port}" for port in ended))
+
+    rules = found(box, more_then_most_end)
+    assert list(rules) == ["R03"]
+    assert rules["R03"].severity is Severity.CRITICAL
+    facts = told(rules["R03"])
+    assert facts["new flows dropped"] == 20
+    assert facts["peak" if kept == 100 else "ports held"] == 128
+
+
+@pytest.mark.parametrize("ranged", RANGED, ids=lambda ranged: ranged.id)
+def test_a_range_that_is_full_is_told_alone_and_widened(
+    box: Hosts, ranged: Ranged
+) -> None:
+    """The rule behind it never has its turn: of its ports none are taken."""
+    if tools.find(ranged.program[0]) is None:
+        unavailable(f"{ranged.program[0]} is not installed")
+    with box.router.enter():
+        tools.run(ranged.program, stdin=ranged.text)
+
+    def many(first: int) -> None:
+        for port in range(first, first + 168):
+            box.datagrams([4000], sport=port)
+        await_losses(box, 40)
+
+    rules = found(box, lambda: many(10_000))
+    assert list(rules) == ["R03"]
+    facts = told(rules["R03"])
+    assert (facts["range"], facts["ports held"]) == ("2000-2127", 128)
+    assert (facts["lost"], facts["new flows dropped"]) == (100, 40)
+    wider, more = rules["R03"].remedies
+    named = "#4" if ranged.id == "nft" else "rule 2"
+    assert f" {named} gives 128 ports alone" in wider.about
+    box.mend(wider)
+    assert found(box, lambda: many(11_000)) == {}
+    assert len(box.snapshot().flows) == 296
+    assert more.is_pattern
+    command = more.command.replace("FIRST", "198.51.100.5").replace(
+        "LAST", "198.51.100.6"
+    )
+    with box.router.enter():
+        mending.run(command)
+    box.datagrams([4001])
+    public = {str(one.reply.dst) for one in box.snapshot().flows}
+    assert public & {"198.51.100.5", "198.51.100.6"}
 
 
 def test_connections_that_raced_for_a_port_are_told(box: Hosts) -> None:

@@ -1,15 +1,17 @@
-"""R13 to R16: ways that are wrong, made on a real router."""
+"""R09, R13 to R16: ways that are wrong, made on a real router."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kernel.router import (
     CLIENT,
+    LAN,
     MASQUERADE,
     SERVER,
     TRACKED,
@@ -19,7 +21,11 @@ from kernel.router import (
     hosts,
     segment,
 )
-from natscope.model.finding import Severity
+from natscope.model.finding import Finding, Severity
+from natscope.rehearse.attribution.attributor import attribute
+from natscope.rehearse.attribution.shapes import by_shape
+from natscope.rehearse.twin import Twin
+from natscope.views.doctor.diagnosis import diagnose
 from natscope.views.doctor.thresholds import Thresholds
 
 pytestmark = pytest.mark.kernel
@@ -191,3 +197,139 @@ def test_private_hosts_somebody_answers_are_translated_elsewhere(box: Hosts) -> 
     answering.sendto(b"hello", peer)
     asking.recv(10)
     assert box.findings("R16") == ()
+
+
+FAR, WAN2, NEXT2 = "192.0.2.9", "198.18.0.1", "198.18.0.254"
+"""A host beyond the server, and the second way to it."""
+UPLINKS = f"""\
+table ip nat {{
+    chain postrouting {{
+        type nat hook postrouting priority srcnat;
+        oifname "wan" snat to {WAN}
+        oifname "wan2" snat to {WAN2}
+    }}
+}}
+"""
+
+
+def _two_uplinks(box: Hosts) -> None:
+    """Each provider drops what has the other's address; the default route is by wan."""
+    box.ip(
+        box.router, f"link add wan2 type veth peer name eth1 netns {box.server.path}\n"
+    )
+    box.ip(box.router, f"addr add {WAN2}/24 dev wan2\nlink set wan2 up\n")
+    box.ip(box.server, f"addr add {NEXT2}/24 dev eth1\nlink set eth1 up\n")
+    box.ip(box.server, f"addr add {FAR}/32 dev lo\n")
+    with box.server.enter():
+        for name in ("eth0", "eth1"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("1")
+    box.ip(box.router, f"route add default via {SERVER} dev wan\n")
+    box.rules(UPLINKS)
+
+
+def _conversation(box: Hosts, packets: int = 6) -> socket.socket:
+    """A UDP flow of a phone's: it is answered each time."""
+    answering = box.open(box.server, socket.SOCK_DGRAM, (FAR, 5060))
+    asking = box.open(box.client, socket.SOCK_DGRAM, (CLIENT, 5060))
+    for _ in range(packets):
+        asking.sendto(b"hello", (FAR, 5060))
+        _, peer = answering.recvfrom(10)
+        answering.sendto(b"hello", peer)
+        asking.recv(10)
+    return asking
+
+
+def _judged(
+    box: Hosts, rule: str, meanwhile: Callable[[], object], *, deep: bool
+) -> tuple[Finding, ...]:
+    """What a rule about the makings of flows finds."""
+    found = box.snapshot(meanwhile)
+    if deep:
+        with Twin(found.bundle) as twin:
+            made = attribute(found.flows, twin)
+    else:
+        made = by_shape(found.flows, found.nat_rules, found.bundle)
+    diagnosis = diagnose(replace(found, made=made, is_exact=deep), only=[rule])
+    assert diagnosis.not_checked == ()
+    return diagnosis.findings
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["by text", "asked"])
+def test_a_flow_that_keeps_its_address_after_a_failover_is_found(
+    box: Hosts, deep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    _two_uplinks(box)
+    phone = _conversation(box)
+
+    def talk() -> None:
+        for _ in range(3):
+            phone.sendto(b"hello", (FAR, 5060))
+
+    assert _judged(box, "R09", talk, deep=deep) == ()
+    box.ip(box.router, f"route replace default via {NEXT2} dev wan2\n")
+    (found,) = _judged(box, "R09", talk, deep=deep)
+    assert (found.about, found.severity) == (WAN, Severity.HIGH)
+    assert [str(one.orig.src) for one in found.flows] == [CLIENT]
+    box.mend(found.remedies[0])
+    assert _judged(box, "R09", talk, deep=deep) == ()
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["by text", "asked"])
+def test_a_flow_that_keeps_its_address_and_is_answered_is_left_alone(
+    box: Hosts, deep: bool
+) -> None:
+    _two_uplinks(box)
+    with box.server.enter():
+        Path("/proc/sys/net/ipv4/conf/eth1/rp_filter").write_text("0")
+    answering = box.open(box.server, socket.SOCK_DGRAM, (FAR, 5061))
+    asking = box.open(box.client, socket.SOCK_DGRAM, (CLIENT, 5061))
+
+    def talk() -> None:
+        for _ in range(3):
+            asking.sendto(b"hello", (FAR, 5061))
+            _, peer = answering.recvfrom(10)
+            answering.sendto(b"hello", peer)
+            asking.recv(10)
+
+    talk()
+    box.ip(box.router, f"route replace default via {NEXT2} dev wan2\n")
+    assert _judged(box, "R09", talk, deep=deep) == ()
+
+
+def test_a_strict_filter_on_a_second_uplink_without_a_route_is_found(
+    box: Hosts,
+) -> None:
+    _two_uplinks(box)
+    with box.server.enter():  # its replies leave by the other way
+        Path("/proc/sys/net/ipv4/conf/eth1/arp_announce").write_text("2")
+        for name in ("eth0", "eth1"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0")
+    box.ip(box.server, f"addr del {SERVER}/24 dev eth0\n")
+    box.ip(box.server, f"addr add {SERVER}/32 dev eth0\n")
+    box.ip(box.server, f"route replace default via {WAN2} dev eth1\n")
+    box.setting("net/ipv4/conf/wan2/rp_filter", "1")
+    answering = box.open(box.server, socket.SOCK_DGRAM, (FAR, 5062))
+    asking = box.open(box.client, socket.SOCK_DGRAM, (CLIENT, 5062))
+
+    def talk() -> None:
+        for _ in range(20):
+            asking.sendto(b"hello", (FAR, 5062))
+            _, peer = answering.recvfrom(10)
+            answering.sendto(b"hello", peer)
+
+    (found,) = box.findings("R13", talk)
+    assert ("dropped", 20) in [(fact.name, fact.value) for fact in found.facts]
+    box.mend(found.remedies[0])
+    assert box.findings("R13", talk) == ()
+    assert asking.recv(10) == b"hello"
+
+
+def test_a_strict_filter_where_hosts_are_translated_does_its_work(box: Hosts) -> None:
+    """The lan, of which replies are translated as well, is no second uplink."""
+    box.ip(box.client, "addr add 10.9.0.2/32 dev lo\n")
+    box.ip(box.router, f"route add default via {SERVER}\n")
+    box.rules(UPLINKS.replace("wan2", "lan").replace(WAN2, LAN))
+    box.datagrams([9])
+    box.setting("net/ipv4/conf/lan/rp_filter", "1")
+    assert box.findings("R13", lambda: _from_elsewhere(box)) == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,6 @@ from natscope.actions import mending
 from natscope.codec.checksum import internet_checksum
 from natscope.errors import NatscopeError
 from natscope.model.finding import Finding, Remedy, Severity
-from natscope.sources import tools
 from natscope.sources.netns import Namespace, new_namespace
 from natscope.views.doctor.diagnosis import diagnose
 from natscope.views.doctor.thresholds import DEFAULT
@@ -50,15 +48,6 @@ def mend(box: Hosts, remedy: Remedy, words: Mapping[str, str] = NO_WORDS) -> Non
         command = command.replace(word, meant)
     with box.router.enter():
         mending.run(command)
-
-
-def handle(box: Hosts, rule: str = "oifname .*masquerade.*") -> str:
-    """How the kernel names a rule."""
-    with box.router.enter():
-        listed = tools.run(["nft", "-a", "list", "ruleset"])
-    found = re.search(rf"^\s*{rule} # handle (\d+)$", listed, re.MULTILINE)
-    assert found is not None
-    return f"handle {found[1]}"
 
 
 def facts(found: Finding) -> dict[str, int | float | str]:
@@ -136,7 +125,7 @@ def test_a_source_port_the_box_needs_is_left_to_it(box: Hosts) -> None:
     asking.sendto(b"?", (box.at.server, 9))
     (found,) = box.findings("R21")
     insert, delete = found.remedies
-    mend(box, insert, {"handle N": handle(box)})
+    mend(box, insert)
     mend(box, delete)
     asking.sendto(b"?", (box.at.server, 9))
     assert box.findings("R21") == ()
@@ -203,6 +192,23 @@ def test_packets_that_nobody_tracks_can_be_tracked(box: Hosts) -> None:
     assert len(box.snapshot().flows) > 0
 
 
+def test_packets_that_fit_no_flow_do_not_say_that_nobody_tracks() -> None:
+    """What began before the box tracked ends so, and leaves no entry."""
+    with hosts() as box:
+        box.rules(masquerade(V4))
+        raw = box.open(box.client, socket.SOCK_RAW, ("", 0), socket.IPPROTO_TCP)
+
+        def ends() -> None:
+            for port in range(5000, 5020):
+                src, dst = (V4.client, port), (V4.server, 443)
+                raw.sendto(segment(src, dst, flags=0x14), (V4.server, 0))
+
+        assert box.findings("R23", ends) == ()
+        assert len(box.snapshot(ends).flows) == 0
+        box.rules("flush ruleset")
+        assert len(box.findings("R23", ends)) == 1
+
+
 def test_packets_a_rule_keeps_from_conntrack_can_be_tracked(box: Hosts) -> None:
     box.rules(masquerade(box.at))
     box.rules(
@@ -211,8 +217,7 @@ def test_packets_a_rule_keeps_from_conntrack_can_be_tracked(box: Hosts) -> None:
     )
     (found,) = box.findings("R23", lambda: box.datagrams([9] * 20))
     assert facts(found)["rule"] == 'iifname "lan" notrack'
-    name = handle(box, r'iifname "lan" notrack')
-    mend(box, found.remedies[0], {"handle N": name})
+    mend(box, found.remedies[0])
     assert box.findings("R23", lambda: box.datagrams([9] * 20)) == ()
 
 
@@ -266,12 +271,15 @@ def test_keepalives_just_before_the_timeout_are_found(box: Hosts) -> None:
         then = replace(snapshot, bundle=replace(snapshot.bundle, made_ns=made_ns))
         return diagnose(then, only=["R29"]).findings
 
-    (found,) = later(5 * 28)
-    assert facts(found)["timeout"] == 30
-    assert later(5 * 20) == ()
+    (found,) = later(4 * 28)  # between five packets are four gaps
+    told = facts(found)
+    assert told["timeout"] == 30
+    assert told["mean gap"] == pytest.approx(28, abs=0.5)
+    assert found.remedies[1].command == "PersistentKeepalive = 15"
+    assert later(4 * 20) == ()
     mend(box, found.remedies[0])
     snapshot = box.snapshot()
-    assert later(5 * 28) == ()
+    assert later(4 * 28) == ()
 
 
 @pytest.mark.parametrize("flag", ["random", "fully-random", "random,persistent"])
@@ -284,7 +292,7 @@ def test_random_ports_are_a_strict_nat_until_the_rule_is_replaced(
     assert found.severity is Severity.WARNING
     assert {flow.orig.sport for flow in found.flows} == {3074}
     assert len({flow.reply.dport for flow in found.flows}) == 2
-    mend(box, found.remedies[0], {"handle N": handle(box)})
+    mend(box, found.remedies[0])
     assert box.findings("R30") == ()
     box.datagrams([3478, 3479], sport=3075)
     flows = [one for one in box.snapshot().flows if one.orig.sport == 3075]

@@ -187,6 +187,23 @@ def test_alarms_are_raised_and_cleared_while_watched(netns: Namespace) -> None:
     assert max(peaks) == 10
 
 
+def test_an_alarm_is_said_once_in_the_reading_that_raises_it(netns: Namespace) -> None:
+    words = [sys.executable, "-m", "natscope", "ports", "--watch", "0.2s"]
+    with box("meta l4proto udp masquerade to :2000-2009") as opened:
+        assert sum(send(opened) for _ in range(10)) == 10
+        watching = opened.enter_context(
+            subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        )
+        opened.callback(watching.terminate)
+        assert watching.stdout is not None
+        first = []
+        for line in watching.stdout:
+            first.append(line)
+            if line.startswith("raised critical: udp from "):
+                break
+    assert sum("critical: udp from " in line for line in first) == 1
+
+
 def test_rules_that_change_are_seen_while_watched(netns: Namespace) -> None:
     words = [sys.executable, "-m", "natscope", "ports", "--watch", "0.2s", "--ndjson"]
     with box("meta l4proto udp masquerade to :2000-2009") as opened:

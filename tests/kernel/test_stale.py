@@ -78,6 +78,7 @@ def test_a_healthy_box_has_no_stale_flow(lab: Lab, traffic: Traffic) -> None:
         flows, _ = kernel.count()
     assert flows >= len(made)
     assert f"none of {flows} flows is stale" in said
+    assert flows > 1
     assert stale(lab, "--by-shape") == []
 
 
@@ -149,8 +150,14 @@ CHANGES = [
     Change(
         "a rule before it takes the packets",
         WORLD, WORLDS, nat(FORWARD), nat(f"udp dport 8053 dnat to {CAROL}\n{FORWARD}"),
-        "target-changed", f"{BOB}:53", CAROL,
+        "target-changed", f"{BOB}:53", f"{CAROL}:8053",
         by_shape=False,
+    ),
+    Change(
+        "the forward names no port, and leads elsewhere",
+        WORLD, WORLDS, nat(f"udp dport 8053 dnat to {BOB}"),
+        nat(f"udp dport 8053 dnat to {CAROL}"),
+        "target-changed", f"{BOB}:8053", f"{CAROL}:8053",
     ),
     Change(
         "IPv6: the forward leads elsewhere",
@@ -452,6 +459,29 @@ def test_stale_flows_are_deleted_and_put_back(
     assert len(stale(lab)) == 1
 
 
+def test_a_flow_in_the_place_of_a_deleted_one_is_told_from_it(
+    lab: Lab, traffic: Traffic, tmp_path: Path
+) -> None:
+    """Its sender went on meanwhile, and met the rules of today."""
+    undo = str(tmp_path / "undo")
+    load(lab, nat(FORWARD))
+    sender = udp(traffic, WORLD, WORLDS)
+    load(lab, nat(f"ip daddr {PUBLIC} udp dport 8053 dnat to {CAROL}:53"))
+    words = ("stale", "--delete", "--yes", "--undo-file", undo)
+    assert natscope(lab, *words)[0] == 0
+    sender.again()
+    code, _, said = natscope(lab, "undo", "--yes", undo)
+    assert code == 3
+    assert "1 of those there already is another flow, translated otherwise" in said
+    flow = sender.flow
+    end = f"udp {flow.src}:{flow.sport} to {PUBLIC}:8053 now {CAROL}:53"
+    assert f"there: {end}" in said
+    assert natscope(lab, "delete", "udp and dst port 8053", "--no-undo")[0] == 0
+    assert natscope(lab, "undo", "--yes", undo)[0] == 0
+    (found,) = stale(lab)
+    assert found["now"] == f"{BOB}:53"
+
+
 @dataclass(frozen=True)
 class Deleted:
     """A flow whose rules are taken away."""
@@ -536,8 +566,12 @@ def test_a_bundle_is_judged_like_its_box(
     load(lab, nat())
     bundle = str(tmp_path / "box.json.gz")
     assert natscope(lab, "bundle", "--flows", bundle)[0] == 0
-    (found,) = stale(lab, "--bundle", bundle)
-    assert (found["reason"], found["certain"]) == ("rule-gone", True)
+    for words in (("--bundle", bundle), (bundle,), (bundle, "udp")):
+        (found,) = stale(lab, *words)
+        assert (found["reason"], found["certain"]) == ("rule-gone", True)
+    assert stale(lab, bundle, "tcp") == []
+    code, _, said = natscope(lab, "stale", "--bundle", bundle, bundle)
+    assert (code, "choose one of" in said) == (2, True)
 
 
 def test_where_there_can_be_no_rehearsal_the_shape_is_asked_and_it_is_said(
@@ -581,11 +615,11 @@ def test_people_read_why(lab: Lab, traffic: Traffic) -> None:
     code, told, said = natscope(lab, "stale", "udp")
     first, second = told.splitlines()
     assert code == SOME
-    assert first == f"1 flow: goes to {BOB}:53; the rules of today say {CAROL}:53"
+    assert first == f"1 flow going to {BOB}:53; the rules of today say {CAROL}:53"
     assert second.strip().startswith(
         f"udp {flow.src}:{flow.sport} to {PUBLIC}:8053 now {BOB}:53"
     )
-    assert "1 of 1 flows are stale, 1 beyond doubt" in said
+    assert "1 of 1 flow is stale, 1 beyond doubt" in said
 
 
 def test_of_what_no_packet_was_sent_for_the_shape_tells(

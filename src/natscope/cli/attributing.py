@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from natscope.cli import diagnostics
-from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
     from natscope.codec.text.natrules import NatRule
-    from natscope.codec.text.ruleset import RuleIndex
     from natscope.model.bundle import Bundle
     from natscope.rehearse.attribution.attributor import Attributor
 
@@ -46,7 +44,7 @@ def live(netns: str | None) -> Box:
     from natscope.sources.bundle import collect
 
     bundle = collect(netns)
-    return Box(bundle, nat_rules(bundle, _listed(netns)))
+    return Box(bundle, nat_rules(bundle))
 
 
 def _saved(file: str) -> Box:
@@ -55,20 +53,6 @@ def _saved(file: str) -> Box:
 
     bundle = load(file)
     return Box(bundle, nat_rules(bundle))
-
-
-def _listed(netns: str | None) -> RuleIndex | None:
-    """The rules with the kernel's handles."""
-    from natscope.sources.netns import open_namespace
-    from natscope.sources.rulesets import read_ruleset
-
-    try:
-        if netns is None:
-            return read_ruleset()
-        with open_namespace(netns) as namespace:
-            return read_ruleset(namespace)
-    except NatscopeError:
-        return None  # without nft(8) there are no handles; collect() said so
 
 
 @contextmanager

@@ -155,13 +155,16 @@ def _write(file: str, bundle: Bundle) -> None:
 
 def _told(bundle: Bundle) -> str:
     """What was collected, in words."""
-    parts = {
-        "links": len(bundle.links),
-        "routes": len(bundle.routes),
-        "ip rules": len(bundle.rules),
-        "settings": len(bundle.sysctls),
-        "rulesets": len(bundle.rulesets),
+    numbers = {
+        "link": len(bundle.links),
+        "route": len(bundle.routes),
+        "ip rule": len(bundle.rules),
+        "setting": len(bundle.sysctls),
+        "ruleset": len(bundle.rulesets),
     }
     if bundle.flows is not None:
-        parts["flows"] = bundle.flows.count
-    return "collected " + ", ".join(f"{n} {what}" for what, n in parts.items())
+        numbers["flow"] = bundle.flows.count
+    parts = (
+        f"{number} {noun}{'s' * (number != 1)}" for noun, number in numbers.items()
+    )
+    return f"collected {', '.join(parts)}"

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from natscope.model.bundle import Bundle
-    from natscope.render.findings import Box
     from natscope.table.flowtable import FlowTable
     from natscope.views.doctor.diagnosis import Diagnosis
     from natscope.views.doctor.snapshot import Snapshot
@@ -38,7 +37,7 @@ examples:
   natscope doctor --fix                  show each remedy, ask, and run it
 What counts since boot raises no alarm: what rose between two readings does.
 exit code 0: nothing as bad as --fail-on; 1: something is; 4: nothing, but not all of
-the box could be read
+the box could be read, or not every rule that was asked for could be checked
 """
 
 
@@ -114,7 +113,7 @@ def run(argv: list[str]) -> int:
     if options.watch:
         from natscope.cli.rounds import watch
 
-        watch(options, _followed(options, length), ask)
+        watch(options, _followed(options, length), ask, length)
     snapshot = _attributed(options, _snapshot(options, length))
     diagnosis = ask(snapshot)
     _tell(options, diagnosis, snapshot)
@@ -276,33 +275,30 @@ def _list() -> int:
 def _tell(
     options: argparse.Namespace, diagnosis: Diagnosis, snapshot: Snapshot
 ) -> None:
-    from natscope.render import findings
+    from natscope import __version__
+    from natscope.render import findings, sarif
+    from natscope.views.doctor.box import box_of
 
+    box = box_of(snapshot, __version__, options.netns)
     if options.json or options.sarif:
-        made = findings.sarif if options.sarif else findings.document
-        told = made(diagnosis, _box(options, snapshot))
-        output.write(json.dumps(told, indent=2).encode() + b"\n")
+        made = sarif.log if options.sarif else findings.document
+        output.write(json.dumps(made(diagnosis, box), indent=2).encode() + b"\n")
         return
-    colour = output.wants_colour()
-    texts = [findings.text(one, colour=colour) for one in diagnosis.findings]
-    output.write("\n".join([*texts, findings.summary(diagnosis)]).encode())
+    colour, width = output.wants_colour(), output.terminal_columns()
+    texts = [
+        findings.text(one, box, colour=colour, width=width)
+        for one in diagnosis.findings
+    ]
+    told = "\n".join([*texts, findings.summary(diagnosis)])
+    gap = "\n" if texts else ""
+    output.write(f"{findings.heading(box)}{gap}{told}".encode())
     for one in snapshot.missing:
         diagnostics.note(f"natscope: not read: {one}")
-
-
-def _box(options: argparse.Namespace, snapshot: Snapshot) -> Box:
-    from natscope import __version__
-    from natscope.render.findings import Box
-
-    name = snapshot.bundle.hostname or "box"
-    if options.netns is not None:
-        name = f"{name}/{options.netns}"
-    ms = snapshot.measured.interval_ms
-    return Box(name, __version__, ms / 1000 if ms else None)
 
 
 def _code(options: argparse.Namespace, diagnosis: Diagnosis, snapshot: Snapshot) -> int:
     level = LEVELS.index(options.fail_on)
     if any(found.severity >= level for found in diagnosis.findings):
         return ExitCode.NOTHING
-    return ExitCode.PARTLY if snapshot.missing else ExitCode.DONE
+    lacks = snapshot.missing or diagnosis.not_checked
+    return ExitCode.PARTLY if lacks else ExitCode.DONE

@@ -20,8 +20,10 @@ _WIDTH = 84
 EPILOG = """\
 examples:
   natscope explain-counter insert_failed
-  natscope explain-counter IPReversePathFilter
-  natscope explain-counter                   all that can be explained
+  natscope explain-counter TcpExtIPReversePathFilter    as nstat names it
+  natscope explain-counter node_nf_conntrack_stat_drop  as node_exporter does
+  natscope explain-counter netfilter.conntrack_errors   a chart of netdata
+  natscope explain-counter                              all that can be explained
 """
 
 
@@ -41,15 +43,14 @@ def run(argv: list[str]) -> int:
     from natscope.views.doctor.counters import BY_NAME, explained, nearest
 
     if options.name is None:
-        found = list(BY_NAME.values())
+        found = tuple(BY_NAME.values())
     else:
-        one = explained(options.name)
-        if one is None:
+        found = explained(options.name)
+        if not found:
             near = nearest(options.name)
             hint = f"did you mean {near}?" if near else None
             diagnostics.complain(f"no counter {options.name!r} is known", hint)
             return ExitCode.NOTHING
-        found = [one]
     if options.json:
         rows = [
             {

@@ -137,11 +137,15 @@ def split_words(options: argparse.Namespace) -> tuple[str | None, list[str]]:
     The first word is a file when it is ``-`` or names one and is no filter
     word; write ``./tcp`` for a file called tcp.
     """
-    words: list[str] = options.words
     if options.netns == "":
         raise UsageError("--netns needs a name, a process id or a path")
     if options.read is not None:
-        return options.read, words
+        return options.read, options.words
+    return file_before(options.words)
+
+
+def file_before(words: list[str]) -> tuple[str | None, list[str]]:
+    """The file that stands before a filter, if one does, and the filter."""
     if words and (words[0] == "-" or _is_file(words[0])):
         return words[0], words[1:]
     if words and _looks_like_a_path(words[0]):

@@ -23,17 +23,17 @@ def mend(findings: Iterable[Finding], netns: str | None) -> int:
         run did its work.
     """
     ran = failed = 0
-    is_mended = True
+    found = False
     seen: set[str] = set()  # two findings may ask for the same
     for finding in findings:
-        is_mended = False
+        found = True
         for remedy in finding.remedies:
             if remedy.is_pattern or remedy.command in seen:
                 continue
             seen.add(remedy.command)
             answer = _asked(finding, remedy, netns)
             if answer in _QUIT:
-                return _end(ran, failed, is_mended)
+                return _end(ran, failed, found=found, asked=bool(seen))
             if answer not in _YES + _LASTING:
                 continue
             try:
@@ -44,7 +44,7 @@ def mend(findings: Iterable[Finding], netns: str | None) -> int:
                 continue
             ran += 1
             break  # the others are other ways to the same end
-    return _end(ran, failed, is_mended)
+    return _end(ran, failed, found=found, asked=bool(seen))
 
 
 def unfix() -> int:
@@ -94,12 +94,13 @@ def _run(remedy: Remedy, netns: str | None, *, is_lasting: bool) -> None:
     )
 
 
-def _end(ran: int, failed: int, is_mended: bool) -> int:
-    if not ran and not failed:
-        if not is_mended:
-            diagnostics.note(
-                "nothing was run; what has words to fill in, or only looks, is yours"
-            )
-        return ExitCode.DONE if is_mended else ExitCode.NOTHING
-    diagnostics.note(f"{ran} done, {failed} failed: look again with natscope doctor")
-    return ExitCode.REFUSED if failed else ExitCode.DONE
+def _end(ran: int, failed: int, *, found: bool, asked: bool) -> int:
+    if ran or failed:
+        told = f"{ran} done, {failed} failed: look again with natscope doctor"
+        diagnostics.note(told)
+        return ExitCode.REFUSED if failed else ExitCode.DONE
+    if not found:
+        return ExitCode.DONE
+    left = "; what has words to fill in, or only looks, is yours"
+    diagnostics.note(f"nothing was run{'' if asked else left}")
+    return ExitCode.NOTHING

@@ -37,7 +37,8 @@ examples:
   natscope ports dst host 198.51.100.9    what goes to one server
   natscope ports --per-host 1000          hosts with more ports than that
   natscope ports inside 10.0.0.5          destinations one host has ports of
-  natscope ports saved.txt --bundle gw1.json.gz   of another box, with its rules
+  natscope ports gw1.json.gz              of another box (natscope bundle --flows)
+  natscope ports saved.txt --bundle gw1.json.gz   a listing, with the rules of its box
 A filter chooses which destinations are shown; their ports are counted whole.  TAKEN are
 the ports no new flow can get; LOSS is the chance that a new flow which needs a port
 finds none.
@@ -103,10 +104,13 @@ def run(argv: list[str]) -> int:
     """Count, and tell."""
     options = inputs.parse(parser(), argv)
     file, words = inputs.split_words(options)
+    from natscope.sources.bundle import load
+    from natscope.sources.bundleflows import is_bundle
+
+    if file is not None and options.bundle is None and is_bundle(file):
+        options.bundle, file = file, None  # its rules are beside its flows
     _check(options, file)
     wanted = inputs.filter_of(words)
-    from natscope.sources.bundle import load
-
     box = None if options.bundle is None else load(options.bundle)
     if box is not None and file is None:
         from natscope.cli import boxes
@@ -347,7 +351,9 @@ def _write(
         for line in rendered.changes(changes or []):
             diagnostics.note(line)
         return
-    lines = _lines(options, readings, found)
+    raised = {one.key for one in changes or [] if one.severity is not None}
+    rest = [one for one in found if one.of.key not in raised]
+    lines = _lines(options, readings, found, rendered.troubles(rest))
     if changes is not None:
         lines = [f"{time.strftime('%H:%M:%S')}", *lines, *rendered.changes(changes)]
     text = "".join(f"{line}\n" for line in lines).encode()
@@ -365,7 +371,10 @@ def _over(
 
 
 def _lines(
-    options: argparse.Namespace, readings: _Readings, found: list[Reading]
+    options: argparse.Namespace,
+    readings: _Readings,
+    found: list[Reading],
+    troubles: list[str],
 ) -> list[str]:
     """For people: pools, destinations, and what is wrong."""
     from natscope.render import ports as rendered
@@ -377,8 +386,8 @@ def _lines(
     lines = rendered.pools(pools, heading=heading)
     if found:
         lines += ["", *rendered.destinations(found, heading=heading)]
-    if said := rendered.troubles(found):
-        lines += ["", *said]
+    if troubles:
+        lines += ["", *troubles]
     if over := _over(options, readings.use):
         lines += ["", *rendered.over(over, options.per_host)]
     if readings.rose is not None and readings.seconds is not None:

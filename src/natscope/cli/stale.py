@@ -33,7 +33,7 @@ examples:
   natscope stale udp and dst port 53  of these flows alone
   natscope stale --delete --dry-run   what would be deleted
   natscope stale --delete             delete them, with an undo
-  natscope stale --bundle gw1.json.gz of another box (natscope bundle --flows)
+  natscope stale gw1.json.gz          of another box (natscope bundle --flows)
 The rules, addresses and routes of now are asked what they would make of each flow: by
 a rehearsal in a private namespace, or where there can be none by the text of the rules
 alone.  ~ marks what is not certain: it is deleted with --uncertain alone.
@@ -46,7 +46,12 @@ def parser() -> argparse.ArgumentParser:
     made = inputs.command_parser(
         "stale", "Flows that contradict the box: each with the reason.", EPILOG
     )
-    made.add_argument("words", nargs="*", metavar="FILTER", help="which flows to judge")
+    made.add_argument(
+        "words",
+        nargs="*",
+        metavar="[BUNDLE] FILTER",
+        help="a box in a file, as --bundle, then which flows to judge",
+    )
     where = made.add_argument_group("which box")
     inputs.add_box_options(where)
     how = made.add_argument_group("how to judge")
@@ -77,8 +82,13 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Judge, and tell or delete."""
     options = inputs.parse(parser(), argv)
+    file, words = inputs.file_before(options.words)
+    if file is not None:
+        if options.bundle is not None:
+            raise UsageError(f"choose one of --bundle and {file}")
+        options.bundle = file
     _check(options)
-    wanted = inputs.filter_of(options.words)
+    wanted = inputs.filter_of(words)
     if options.bundle is not None:
         return _tell(options, _judged(options, *_in_bundle(options, wanted)))
     from natscope.sources.bundle import collect
@@ -88,8 +98,8 @@ def run(argv: list[str]) -> int:
         # the flows first: else one made by a rule just loaded would seem stale
         table, evidence = kernel.table(wanted), kernel.evidence()
         box = collect(options.netns)
-        for words in box.missing:
-            diagnostics.note(f"not read: {words}")
+        for lack in box.missing:
+            diagnostics.note(f"not read: {lack}")
         found = _judged(options, box, table, evidence)
         if options.delete:
             return _delete(options, kernel, found)
@@ -158,7 +168,7 @@ def _judged(
     if building is not None:
         made = _rehearsed(options, building, rules, table, made)
     found = stale(table, made, box, rules, int(young.sum()))
-    return _Found(table, evidence, found, not box.missing)
+    return _Found(table, evidence, found, box.is_whole)
 
 
 @contextmanager

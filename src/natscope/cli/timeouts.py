@@ -12,7 +12,6 @@ from natscope.errors import KernelError, NatscopeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from natscope.model.bundle import Bundle
     from natscope.table.flowtable import FlowTable
     from natscope.views.timeouts import Timeouts
 
@@ -26,7 +25,6 @@ examples:
 seconds; it is advice for a gateway in front of strangers, a box of your own may do with
 less.  A rule may give flows another timeout (nft: ct timeout set).
 """
-_PREFIX = "net/netfilter/nf_conntrack_"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,15 +88,7 @@ def _of_bundle(
 
     box = load(options.bundle)
     with boxes.flows(box, is_live=False) as source:
-        return _values(box), None if source is None else source.table()
-
-
-def _values(box: Bundle) -> dict[str, int]:
-    return {
-        path.removeprefix(_PREFIX): int(value)
-        for path, value in box.sysctls.items()
-        if path.startswith(_PREFIX) and "timeout" in path and value.isdecimal()
-    }
+        return box.evidence.timeouts, None if source is None else source.table()
 
 
 def _write(options: argparse.Namespace, found: Timeouts) -> None:

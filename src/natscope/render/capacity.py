@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from natscope.render.columns import aligned, percent, size
+from natscope.render.columns import aligned, size
 from natscope.views.capacity import (
     BUCKET_BYTES,
     EXTENSION_BYTES,
@@ -14,6 +14,7 @@ from natscope.views.capacity import (
     load_factor,
     power_above,
 )
+from natscope.views.shares import percent
 
 _CROWDED = 4.0
 """Hashes a bucket, from which on a look-up is felt."""

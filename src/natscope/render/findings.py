@@ -1,32 +1,36 @@
-"""What the doctor found: for people, as one JSON document, and as SARIF.
-
-SARIF 2.1.0 is what code scanners give: build servers and ticket systems read it.  They
-ask for a file and a line: the box stands for the file.  GitHub tells alerts apart by
-``primaryLocationLineHash``, and the uploads of several boxes by ``automationDetails``.
-"""
+"""What the doctor found: for people, and as one JSON document."""
 
 from __future__ import annotations
 
-import string
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import asdict
 from typing import Any
 
 from natscope.codec.encode import cells_of
+from natscope.codec.text.printable import printable
+from natscope.model.evidence import Evidence
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.flow import Flow
 from natscope.render.conntrack.line import line
 from natscope.render.conntrack.style import Style as LineStyle
+from natscope.render.text import TextTable
 from natscope.render.tuples import tuple_object
-from natscope.views.doctor.diagnosis import BY_ID, RULES, Diagnosis
+from natscope.table.flowtable import FlowTable
+from natscope.views.doctor.box import Box, Uplink
+from natscope.views.doctor.diagnosis import BY_ID, Diagnosis
 from natscope.views.doctor.rule import Rule
+from natscope.views.fields import Reading, fields
+from natscope.views.listing import Page
 
 SCHEMA = "natscope.doctor/1"
-SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 PAGES = "docs/reference/findings"
 _WIDTH = 88
+_FLOW_FIELDS = ("proto", "inside", "public", "outside", "target", "state")
+_SPARE_FIELDS = ("age", "bytes")
+"""Shown of a flow where there is room, as ``natscope list`` shows them."""
+_INDENT = 4
+_NS_PER_S = 1_000_000_000
 _LABEL = 10
 _RESET = "\x1b[0m"
 _COLOURS: Mapping[Severity, str] = {
@@ -35,24 +39,12 @@ _COLOURS: Mapping[Severity, str] = {
     Severity.HIGH: "\x1b[31m",
     Severity.CRITICAL: "\x1b[1;31m",
 }
-_LEVELS: Mapping[Severity, str] = {
-    Severity.INFO: "note",
-    Severity.WARNING: "warning",
-    Severity.HIGH: "error",
-    Severity.CRITICAL: "error",
-}
-_RANKS: Mapping[Severity, float] = {
-    Severity.INFO: 10.0,
-    Severity.WARNING: 40.0,
-    Severity.HIGH: 70.0,
-    Severity.CRITICAL: 95.0,
-}
-"""SARIF's rank: 0 to 100."""
-_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~/")
 _PARTS: Mapping[str, str] = {
     **dict.fromkeys(
         ("rose", "counters_rose", "hits_rose", "nics_rose"), "two readings"
     ),
+    "stats": "conntrack's counters",
+    "counters": "the counters of /proc",
     "ruleset": "the rules",
     "flows": "the flows",
     "count": "the entry count",
@@ -67,28 +59,26 @@ _PARTS: Mapping[str, str] = {
 """What of a snapshot was not read, in words; of others the name is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Whom a diagnosis is about, for the heading."""
-
-    name: str
-    natscope: str
-    interval_s: float | None
-    """Between the two readings; None: there was one."""
-
-
 def page(rule: Rule) -> str:
     """Where a rule is explained."""
     return f"{PAGES}/{rule.id}-{rule.slug}.md"
 
 
-def text(found: Finding, *, colour: bool = False) -> str:
-    """A finding for people."""
+def text(
+    found: Finding, box: Box, *, colour: bool = False, width: int | None = None
+) -> str:
+    """A finding for people.
+
+    Args:
+        found: of the box.
+        box: it was found on.
+        colour: for a terminal.
+        width: characters of its lines; None: there is no end to them.
+    """
     severity = found.severity.word.upper()
     lines = [_painted(f"{severity:<9} {found.rule}  {found.headline}", found, colour)]
     lines += _labelled("evidence", "\n".join(_evidence(found.facts)))
-    for flow in found.flows:
-        lines.append(f"{'':<{_LABEL + 2}}{_line(flow)}")
+    lines += _listed(found.flows, box.evidence, width)
     lines += _labelled("why", found.why)
     for remedy in found.remedies:
         lines += _remedy("mend", remedy)
@@ -98,6 +88,34 @@ def text(found: Finding, *, colour: bool = False) -> str:
     return "".join(f"{one}\n" for one in lines)
 
 
+def heading(box: Box) -> str:
+    """What the box is, in a line."""
+    told = "; ".join(_parts(box))
+    return printable(f"{box.name}: {told}" if told else box.name) + "\n"
+
+
+def _parts(box: Box) -> Iterator[str]:
+    if box.uplinks is not None:
+        named = ", ".join(map(_uplink, box.uplinks))
+        word = "uplink" if len(box.uplinks) == 1 else "uplinks"
+        yield f"{word} {named}" if named else "no default route"
+    if box.nat_rules is not None:
+        yield _count(box.nat_rules, "NAT rule")
+    if box.flows is not None:
+        yield f"{_count(box.flows, 'flow')}, {box.translated} translated"
+    if box.entries is not None and box.limit:
+        yield f"table {100 * box.entries / box.limit:.1f} % of {box.limit}"
+
+
+def _uplink(uplink: Uplink) -> str:
+    """With two addresses: privacy extensions make many."""
+    return " ".join([uplink.name, *uplink.addresses[:2]])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def summary(diagnosis: Diagnosis) -> str:
     """The last line: how many, and what could not be checked."""
     counts = [
@@ -105,8 +123,7 @@ def summary(diagnosis: Diagnosis) -> str:
         for severity in reversed(Severity)
         if (number := sum(one.severity is severity for one in diagnosis.findings))
     ]
-    asked = len(diagnosis.checked)
-    rules = "1 rule" if asked == 1 else f"{asked} rules"
+    rules = _count(len(diagnosis.checked), "rule")
     if counts:
         told = f"{', '.join(counts)}; {rules} checked"
     else:
@@ -124,10 +141,10 @@ def document(diagnosis: Diagnosis, box: Box) -> dict[str, Any]:
     """All of it as one object: natscope.doctor/1."""
     return {
         "schema": SCHEMA,
-        "box": box.name,
+        "box": box_object(box),
         "natscope": box.natscope,
         "interval_s": box.interval_s,
-        "findings": [as_object(one) for one in diagnosis.findings],
+        "findings": [as_object(one, box) for one in diagnosis.findings],
         "checked": list(diagnosis.checked),
         "not_checked": [
             {"rule": one.rule, "needs": one.part} for one in diagnosis.not_checked
@@ -135,87 +152,30 @@ def document(diagnosis: Diagnosis, box: Box) -> dict[str, Any]:
     }
 
 
-def sarif(diagnosis: Diagnosis, box: Box) -> dict[str, Any]:
-    """All of it as a SARIF log of one run."""
-    places = {rule.id: place for place, rule in enumerate(RULES)}
-    driver = {
-        "name": "natscope doctor",
-        "version": box.natscope,
-        "rules": [
-            {
-                "id": rule.id,
-                "name": rule.slug,
-                "shortDescription": {"text": rule.title},
-                "fullDescription": {"text": f"{rule.title}. Source: {rule.source}"},
-                "help": {"text": f"natscope help {rule.id}, or {page(rule)}"},
-            }
-            for rule in RULES
-        ],
+def box_object(box: Box) -> dict[str, Any]:
+    """A box for programs; what was not read is left out."""
+    uplinks = None if box.uplinks is None else [asdict(one) for one in box.uplinks]
+    known = {
+        "name": box.name,
+        "uplinks": uplinks,
+        "nat_rules": box.nat_rules,
+        "flows": box.flows,
+        "translated": box.translated,
+        "entries": box.entries,
+        "limit": box.limit,
     }
-    results = [_result(one, box, places) for one in diagnosis.findings]
-    told = [
-        {
-            "level": "note",
-            "message": {"text": f"not checked: needs {_needed(one.part)}"},
-            "descriptor": {"id": one.rule},
-        }
-        for one in diagnosis.not_checked
-    ]
-    invocation = {
-        "executionSuccessful": True,
-        "toolExecutionNotifications": told,
-    }
-    run = {
-        "tool": {"driver": driver},
-        "automationDetails": {"id": f"natscope doctor/{box.name}/"},
-        "invocations": [invocation],
-        "results": results,
-    }
-    return {"$schema": SARIF, "version": "2.1.0", "runs": [run]}
+    return {name: value for name, value in known.items() if value is not None}
 
 
-def _result(found: Finding, box: Box, places: Mapping[str, int]) -> dict[str, Any]:
-    about = box.name if found.about is None else f"{box.name}/{found.about}"
-    mend = "".join(f"\n{one.command}" for one in found.remedies)
-    fingerprint = f"{found.rule}/{about}"
-    place = {
-        "artifactLocation": {"uri": _uri(box.name)},
-        "region": {"startLine": 1},
-    }
-    result: dict[str, Any] = {
-        "ruleId": found.rule,
-        "level": _LEVELS[found.severity],
-        "rank": _RANKS[found.severity],
-        "message": {"text": f"{found.headline}\n{found.why}{mend}"},
-        "locations": [
-            {
-                "physicalLocation": place,
-                "logicalLocations": [{"fullyQualifiedName": about}],
-            }
-        ],
-        "partialFingerprints": {
-            "natscope/1": fingerprint,
-            "primaryLocationLineHash": f"{sha256(fingerprint.encode()).hexdigest()}:1",
-        },
-        "properties": {
-            "facts": _facts(found),
-            "flows": [_line(flow) for flow in found.flows],
-        },
-    }
-    if found.rule in places:
-        result["ruleIndex"] = places[found.rule]
-    return result
-
-
-def as_object(found: Finding) -> dict[str, Any]:
+def as_object(found: Finding, box: Box) -> dict[str, Any]:
     """A finding for programs."""
     made: dict[str, Any] = {
         "rule": found.rule,
         "severity": found.severity.word,
         "headline": found.headline,
         "about": found.about,
-        "facts": _facts(found),
-        "flows": [_flow(flow) for flow in found.flows],
+        "facts": facts(found),
+        "flows": [_flow(flow, box.evidence) for flow in found.flows],
         "why": found.why,
         "remedies": [
             {
@@ -234,32 +194,62 @@ def as_object(found: Finding) -> dict[str, Any]:
     return made
 
 
-def _uri(name: str) -> str:
-    """A name as a relative URI (RFC 3986 §2.3)."""
-    return "".join(
-        chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}"
-        for byte in name.encode()
-    )
-
-
-def _facts(found: Finding) -> list[dict[str, Any]]:
+def facts(found: Finding) -> list[dict[str, Any]]:
+    """What was read, for programs."""
     return [
         {"name": fact.name, "value": fact.value, "unit": fact.unit}
         for fact in found.facts
     ]
 
 
-def _flow(flow: Flow) -> dict[str, Any]:
+def _flow(flow: Flow, evidence: Evidence) -> dict[str, Any]:
     return {
-        "line": _line(flow),
+        "line": flow_line(flow, evidence),
         "id": flow.id,
         "orig": tuple_object(flow.orig),
         "reply": tuple_object(flow.reply),
     }
 
 
-def _line(flow: Flow) -> str:
-    return line(cells_of(flow), LineStyle()).decode().rstrip()
+def flow_line(flow: Flow, evidence: Evidence) -> str:
+    """As conntrack(8) prints it; without a clock it has no age."""
+    cells = cells_of(flow)
+    if evidence.now_ns is None:
+        cells.pop("start_ns", None)
+        return line(cells, LineStyle()).decode().rstrip()
+    style = LineStyle(now_s=evidence.now_ns // _NS_PER_S)
+    return line(cells, style).decode().rstrip()
+
+
+def _listed(
+    flows: tuple[Flow, ...], evidence: Evidence, width: int | None
+) -> list[str]:
+    """Flows as ``natscope list`` shows them, without what no flow has."""
+    if not flows:
+        return []
+    reading = Reading(FlowTable.from_flows(flows), evidence)
+    found = [
+        (field, values)
+        for field in fields([*_FLOW_FIELDS, *_SPARE_FIELDS])
+        if (values := field.values(reading)).valid.any()
+        if field.name != "target" or _is_beside(reading)
+    ]
+    while True:
+        named = tuple(field for field, _ in found)
+        page = Page(named, tuple(values for _, values in found), len(flows))
+        shown = TextTable().write(page).decode().splitlines()
+        lines = [f"{'':<{_INDENT}}{one}" for one in shown]
+        is_wide = width is not None and max(map(len, lines)) > width
+        if not is_wide or found[-1][0].name not in _SPARE_FIELDS:
+            return lines
+        found.pop()
+
+
+def _is_beside(reading: Reading) -> bool:
+    """Whether a target is another host than the inside one, as in a hairpin."""
+    target, inside = reading.part("target"), reading.part("inside")
+    differs = (target.words != inside.words).any(axis=1) | (target.port != inside.port)
+    return bool((differs & target.valid).any())
 
 
 def _fact(fact: Fact) -> str:
@@ -309,12 +299,13 @@ def _remedy(label: str, remedy: Remedy) -> Iterator[str]:
 def _not_checked(diagnosis: Diagnosis) -> str:
     parts: dict[str, list[str]] = {}
     for one in diagnosis.not_checked:
-        parts.setdefault(_needed(one.part), []).append(one.rule)
+        parts.setdefault(needed(one.part), []).append(one.rule)
     told = "; ".join(f"{', '.join(ids)} (needs {part})" for part, ids in parts.items())
     return f"; not checked: {told}" if told else ""
 
 
-def _needed(part: str) -> str:
+def needed(part: str) -> str:
+    """What of a snapshot a rule could not do without, in words."""
     return _PARTS.get(part, part)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from natscope import uapi
 from natscope.model.finding import Severity
 from natscope.model.nat import Endpoint
-from natscope.render.columns import ABSENT, Row, aligned, count, percent, span
+from natscope.render.columns import ABSENT, Row, aligned, count, span
 from natscope.views.pools import Destination, DestinationKey, HostUse, Pool
 from natscope.views.portalarms import Change
 from natscope.views.portrecords import Reading
+from natscope.views.shares import percent
 from natscope.views.who import show
 
 _POOL = ("PUBLIC", "PROTO", "RANGE", "FLOWS", "PORTS", "DESTINATIONS", "HOSTS", "FAIR")

@@ -37,7 +37,7 @@ def _lines(group: Group, flows: list[Flow], evidence: Evidence) -> Iterator[str]
     number = len(group.rows)
     doubt = "" if group.is_certain else "~ "
     how = "" if group.is_rehearsed else " (by the rules' shape)"
-    yield f"{doubt}{number} {'flow' if number == 1 else 'flows'}: {group.said}{how}"
+    yield f"{doubt}{number} {'flow' if number == 1 else 'flows'} {group.said}{how}"
     for flow in flows:
         yield f"    {in_words(flow, evidence)}"
     if len(flows) < number:

@@ -29,11 +29,13 @@ MEANINGS: Mapping[str, str] = {
     "harmless (the old DNS race, mended)",
     "chaintoolong": "new flows refused because their hash chain was too long: "
     "raise nf_conntrack_buckets",
-    "searched": "look-ups; no longer counted by current kernels",
+    "searched": "look-ups; no longer counted by current kernels, whose column of that "
+    "place is clash_resolve: old dashboards show it under this name",
     "new": "new entries; no longer counted by current kernels",
     "ignore": "packets not tracked on purpose; no longer counted by current kernels",
     "delete": "entries removed; no longer counted by current kernels",
-    "delete_list": "entries put on the dying list; no longer counted",
+    "delete_list": "entries put on the dying list; no longer counted by current "
+    "kernels, whose column of that place is chaintoolong",
 }
 """Each counter in a line, from nf_conntrack_core.c and experience with 6.18."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from natscope.views.who import show
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
+Address = IPv4Address | IPv6Address
 
 YOUNGEST_S = 1
 """Younger flows are left alone: their rule may have been on its way with them."""
@@ -64,6 +66,7 @@ class Group:
     reasons: tuple[Reason, ...]
     """Of the destination first, where both ends are stale."""
     said: str
+    """What follows "7 flows"."""
     now: tuple[str, ...]
     """The target, then the public address; as they are."""
     would: tuple[str, ...]
@@ -191,6 +194,7 @@ def _alike(table: FlowTable, rows: Rows, attribution: Attribution) -> tuple[Rows
     """Rows of which the same is said: see ``FlowTable.group``."""
     codes = attribution.of_row[rows]
     words = [codes, table["family"][rows], table["proto"][rows]]
+    is_kept = np.array([_keeps_port(making) for making in attribution.makings])[codes]
     for end, names in (
         ("dst", ("orig_dst", "reply_src", "orig_dport", "reply_sport")),
         ("src", ("orig_src", "reply_dst", "orig_sport", "reply_dport")),
@@ -204,6 +208,7 @@ def _alike(table: FlowTable, rows: Rows, attribution: Attribution) -> tuple[Rows
         told_port = np.where(is_other, 0, port) if end == "src" else port
         # of what is not said, rows may differ
         words += [np.where(is_stale, moved, False)]
+        words += [np.where(is_kept & moved & (end == "dst"), old_port, 0)]
         words += [np.where(is_stale & moved, w, 0) for w in (*now.T, told_port)]
     varying = [word for word in words if (word != word[0]).any()]
     return group_rows(varying, len(rows))
@@ -226,7 +231,7 @@ def _parts(flow: Flow, making: Making, facts: _Facts) -> Iterator[_Part]:
     if making.dst is not None:
         if is_moved:
             target = show(Endpoint(reply.src, reply.sport), flow.proto)
-            yield _destination(target, making.dst)
+            yield _destination(target, _target(making.dst.would, flow))
         else:
             born_before.append(making.dst.would)
     if making.src is not None:
@@ -239,7 +244,7 @@ def _parts(flow: Flow, making: Making, facts: _Facts) -> Iterator[_Part]:
             born_before.append(making.src.would)
     if born_before:
         would = [one for one in born_before if one]
-        how = "leaves as it came" if is_moved else "not translated"
+        how = "leaving as it came" if is_moved else "not translated"
         said = f"{how}; the rules of today say {' and '.join(would)}"
         yield _Part(Reason.BORN_BEFORE, "", ", ".join(would), said)
     elif making.dst is None and making.src is None:
@@ -248,12 +253,32 @@ def _parts(flow: Flow, making: Making, facts: _Facts) -> Iterator[_Part]:
         yield _Part(Reason.DROPPED, "", why, said)
 
 
-def _destination(now: str, end: Contradiction) -> _Part:
-    if end.would in (None, UNTRANSLATED):
-        said = f"goes to {now}; no rule of today sends it there"
-        return _Part(Reason.RULE_GONE, now, end.would or "", said)
-    said = f"goes to {now}; the rules of today say {end.would}"
-    return _Part(Reason.TARGET_CHANGED, now, end.would, said)
+def _target(would: str | None, flow: Flow) -> str | None:
+    """With the port, which a rule that names none leaves as it is."""
+    address = _address(would)
+    if address is None:
+        return would
+    return show(Endpoint(address, flow.orig.dport), flow.proto)
+
+
+def _keeps_port(making: Making) -> bool:
+    return making.dst is not None and _address(making.dst.would) is not None
+
+
+def _address(would: str | None) -> Address | None:
+    """An end without a port."""
+    try:
+        return ip_address(would or "")
+    except ValueError:
+        return None
+
+
+def _destination(now: str, would: str | None) -> _Part:
+    if would in (None, UNTRANSLATED):
+        said = f"going to {now}; no rule of today leads there"
+        return _Part(Reason.RULE_GONE, now, would or "", said)
+    said = f"going to {now}; the rules of today say {would}"
+    return _Part(Reason.TARGET_CHANGED, now, would, said)
 
 
 def _source(now: Endpoint, proto: int, end: Contradiction, facts: _Facts) -> _Part:
@@ -261,14 +286,14 @@ def _source(now: Endpoint, proto: int, end: Contradiction, facts: _Facts) -> _Pa
     reason, own = facts.source_reason(now, would), show(now, proto)
     match reason:
         case Reason.ADDRESS_GONE:
-            said = f"leaves as {own}, which the box no longer has"
+            said = f"leaving as {own}, which the box no longer has"
             if would not in (None, UNTRANSLATED):
                 said += f"; the rules of today say {would}"
         case Reason.ROUTE_MOVED:
             there = facts.link(would or "")
-            said = f"leaves as {own} of {facts.link(own)}; today by {there} as {would}"
+            said = f"leaving as {own} of {facts.link(own)}; today by {there} as {would}"
         case Reason.SOURCE_CHANGED:
-            said = f"leaves as {own}; the rules of today say {would}"
+            said = f"leaving as {own}; the rules of today say {would}"
         case _:
-            said = f"leaves as {own}; no rule of today translates it so"
+            said = f"leaving as {own}; no rule of today translates it so"
     return _Part(reason, own, would or "", said)

@@ -95,12 +95,17 @@ def in_words(flow: Flow, evidence: Evidence) -> str:
 
 def summary(found: Stale) -> Iterator[str]:
     """How many are stale, and what could not be said, in sentences."""
-    number = found.count()
-    if not number:
-        yield f"none of {found.flows} flows is stale"
+    number, flows = found.count(), found.flows
+    if not flows:
+        yield "there is no flow to judge"
+    elif not number:
+        yield (
+            "the flow is not stale" if flows == 1 else f"none of {flows} flows is stale"
+        )
     else:
         certain = len(found.rows(uncertain=False))
-        yield f"{number} of {found.flows} flows are stale, {certain} beyond doubt"
+        noun, verb = "flow" if flows == 1 else "flows", "is" if number == 1 else "are"
+        yield f"{number} of {flows} {noun} {verb} stale, {certain} beyond doubt"
     whys = sorted(found.not_judged.items(), key=lambda one: -one[1])
     for why, count in whys[:MOST_WHYS]:
         yield f"{count} not judged: {why}"

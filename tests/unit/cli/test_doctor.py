@@ -10,7 +10,7 @@ import pytest
 
 from natscope.cli import bundle, doctor, explain_counter, rounds
 from natscope.cli.diagnostics import UsageError
-from natscope.views.doctor.diagnosis import diagnose
+from natscope.views.doctor.diagnosis import RULES, diagnose
 from natscope.views.doctor.snapshot import Snapshot
 from unit.views.doctor.boxes import Box
 
@@ -68,11 +68,31 @@ def test_a_watch_says_once_what_it_cannot_read(
 
     options = doctor.parser().parse_args(["--watch", "--json"])
     with pytest.raises(KeyboardInterrupt):
-        rounds.watch(options, snapshots(), lambda one: diagnose(one, only=["R12"]))
+        rounds.watch(options, snapshots(), lambda one: diagnose(one, only=["R12"]), 5)
     told = capfdbinary.readouterr()
-    assert told.err == b"natscope: not read: flows: denied\n"
+    assert told.err.count(b"natscope: not read: flows: denied\n") == 1
     (raised,) = (json.loads(line) for line in told.out.splitlines())
     assert (raised["change"], raised["rule"]) == ("raise", "R12")
+
+
+def test_a_watch_of_a_box_in_order_says_that_it_watches(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    def snapshots() -> Iterator[Snapshot]:
+        yield from (Box(nft=NAT).snapshot,) * 2
+        raise KeyboardInterrupt
+
+    options = doctor.parser().parse_args(["--watch"])
+    with pytest.raises(KeyboardInterrupt):
+        rounds.watch(options, snapshots(), lambda one: diagnose(one, only=["R12"]), 5)
+    told = capfdbinary.readouterr()
+    assert told.out == b""
+    assert told.err.decode().splitlines() == [
+        "looking every 5 s: what changes is told",
+        "box: uplink wan 203.0.113.1; 1 NAT rule; 0 flows, 0 translated; "
+        "table 0.0 % of 262144",
+        "nothing found; 1 rule checked",
+    ]
 
 
 def test_a_bundles_interval_is_the_doctors() -> None:
@@ -84,7 +104,7 @@ def test_every_rule_is_listed(capfdbinary: pytest.CaptureFixture[bytes]) -> None
     assert doctor.run(["--list"]) == 0
     lines = capfdbinary.readouterr().out.decode().splitlines()
     assert [line.partition(" ")[0] for line in lines] == [
-        f"R{number:02}" for number in range(1, 37)
+        f"R{number:02}" for number in range(1, len(RULES) + 1)
     ]
 
 
@@ -102,6 +122,15 @@ def test_a_counter_nobody_knows_is_said_to_be_none(
     told = capfdbinary.readouterr()
     assert told.out == b""
     assert b"did you mean insert_failed?" in told.err
+
+
+def test_a_chart_is_explained_counter_by_counter(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    assert explain_counter.run(["netfilter.conntrack_new"]) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    names = [line for line in lines if not line.startswith(" ")]
+    assert names == ["new", "ignore", "invalid"]
 
 
 def test_counters_are_explained_to_programs(

@@ -53,6 +53,8 @@ CASES = [
     Case("two peaks", capacity.run,
          ["--peak", "5", "--rate", "5", "--lifetime", "5s"], "choose one"),
     Case("no peak", capacity.run, ["--peak", "0"], "from 1 up"),
+    Case("too much", capacity.run,
+         ["--rate", "1e308", "--lifetime", "9h"], "more than any table"),
     Case("no rate", capacity.run, ["--rate", "nan", "--lifetime", "5s"], "above 0"),
     Case("no share", capacity.run, ["--share", "0"], "per cent"),
 ]  # fmt: skip
@@ -125,6 +127,21 @@ def test_a_listing_with_the_bundle_of_its_box_has_its_ranges(
     assert not found["evicts_closing"]  # of a kernel before 6.5
     (of,) = found["destinations"]
     assert (of["rule"], of["occupancy"], of["loss"]) == ("ip nat post rule 1", 1, 1)
+
+
+def test_a_bundle_is_read_with_its_own_rules(
+    box: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(box)
+    made = bundle.decode(file.read_bytes())
+    file.write_bytes(bundle.encode(replace(made, flows=flows_of(TEN))))
+    for words in ([box], ["--bundle", box], [box, "--bundle", box]):
+        assert ports.run([*words, "--json", "dst", "host", "198.51.100.9"]) == 0
+        out, err = told(capfd)
+        (of,) = json.loads(out)["destinations"]
+        assert (of["rule"], of["used"], err) == ("ip nat post rule 1", 10, "")
+    with pytest.raises(UsageError, match="needs the live table"):
+        ports.run([box, "--watch", "5s"])
 
 
 def test_a_filter_chooses_the_destinations(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundles import flows_of
+from bundles import LINKS, flows_of
 from natscope.cli import main
 from natscope.codec import bundle
 from natscope.model.bundle import Bundle, Ruleset
@@ -46,7 +46,7 @@ LINE = (
     "udp      17 29 src=192.0.2.9 dst=203.0.113.1 sport=5000 dport=53 "
     "src=10.0.0.3 dst=192.0.2.9 sport=53 dport=5000 mark=0 use=1"
 )
-BOX = Bundle(made_ns=1, flows=flows_of(LINE))
+BOX = Bundle(made_ns=1, links=LINKS, flows=flows_of(LINE))
 
 
 def nat(rule: str) -> tuple[Ruleset, ...]:
@@ -73,6 +73,7 @@ CASES = [
     Case("no flow", replace(BOX, flows=flows_of("")), 0),
     Case("a flow and its rule", replace(BOX, rulesets=nat("dnat to 10.0.0.3")), 0),
     Case("a flow and another", replace(BOX, rulesets=nat("dnat to 10.0.0.4")), 1, 1),
+    Case("links not known", replace(BOX, links=()), 4),
     Case("rules not read", replace(BOX, missing=("nftables: not permitted",)), 4),
 ]
 

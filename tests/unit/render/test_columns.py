@@ -1,10 +1,10 @@
-"""Small tables, shares, times and sizes as text."""
+"""Small tables, times and sizes as text."""
 
 from __future__ import annotations
 
 import pytest
 
-from natscope.render.columns import aligned, percent, size, span
+from natscope.render.columns import aligned, size, span
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -14,23 +14,6 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         "bcd  100",
     ]
     assert aligned([]) == []
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0, "0 %"),
-        (0.00001, "<0.01 %"),
-        (0.0015, "0.15 %"),
-        (0.049, "4.9 %"),
-        (0.87, "87 %"),
-        (0.99999, "99.9 %"),
-        (1, "100 %"),
-        (1.5, "150 %"),
-    ],
-)
-def test_a_share_is_never_rounded_to_all_or_nothing(share: float, text: str) -> None:
-    assert percent(share) == text
 
 
 @pytest.mark.parametrize(

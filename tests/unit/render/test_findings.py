@@ -1,16 +1,22 @@
-"""Findings as text, as JSON, and as SARIF."""
+"""Findings as text and as JSON."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_interface
 
+import pytest
+
+from natscope.model.evidence import Evidence
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.flow import Flow
+from natscope.model.tuples import FlowTuple
 from natscope.render import findings
-from natscope.render.findings import Box
+from natscope.uapi import Status
+from natscope.views.doctor.box import Box, Uplink
 from natscope.views.doctor.diagnosis import Diagnosis, NotChecked
-from unit.views.doctor.boxes import snat
+from unit.views.doctor.boxes import NOW_NS, snat
 
 FOUND = Finding(
     "R03",
@@ -30,11 +36,12 @@ FOUND = Finding(
 DIAGNOSIS = Diagnosis(
     (FOUND,), (NotChecked("R04", "rose"), NotChecked("R06", "rose")), ("R03",)
 )
-BOX = Box("gw1", "1.2.3", 5.0)
+BOX = Box("gw1", "1.2.3", Evidence(NOW_NS), 5.0)
 TEXT = """\
 HIGH      R03  95 of 100 ports
   evidence  ports held 95, share 95 %, range 1-100
-            udp      17 100 src=10.0.0.2 dst=198.51.100.9 sport=4000 dport=53 src=198.51.100.9 dst=203.0.113.1 sport=53 dport=4000 [ASSURED] mark=0 use=1
+    PROTO  INSIDE         PUBLIC            OUTSIDE          STATE
+    udp    10.0.0.2:4000  203.0.113.1:4000  198.51.100.9:53  ASSURED
   why       Each flow needs a port. Each flow needs a port. Each flow needs a port. Each
             flow needs a port. Each flow needs a port. Each flow needs a port.
   mend      sysctl -w a.b=1
@@ -48,14 +55,113 @@ HIGH      R03  95 of 100 ports
 
 
 def test_a_finding_in_words() -> None:
-    told = findings.text(FOUND)
-    assert [line.partition(" mark=")[0] for line in told.splitlines()] == [
-        line.partition(" mark=")[0] for line in TEXT.splitlines()
-    ]
+    assert findings.text(FOUND, BOX) == TEXT
+
+
+BEGUN = snat(
+    *(17, 4000, 53),
+    start_ns=NOW_NS - 42 * 10**9,
+    **dict.fromkeys(("orig_bytes", "reply_bytes", "orig_packets", "reply_packets"), 60),
+)
+
+
+@dataclass(frozen=True)
+class Width:
+    id: str
+    width: int | None
+    headings: str
+
+
+WIDTHS = [
+    Width("no end", None, "PROTO INSIDE PUBLIC OUTSIDE STATE AGE BYTES"),
+    Width("just room for all", 80, "PROTO INSIDE PUBLIC OUTSIDE STATE AGE BYTES"),
+    Width("no room for bytes", 79, "PROTO INSIDE PUBLIC OUTSIDE STATE AGE"),
+    Width("no room for the age", 70, "PROTO INSIDE PUBLIC OUTSIDE STATE"),
+    Width("no room at all", 20, "PROTO INSIDE PUBLIC OUTSIDE STATE"),
+]
+
+
+@pytest.mark.parametrize("case", WIDTHS, ids=lambda case: case.id)
+def test_flows_are_shown_as_wide_as_there_is_room(case: Width) -> None:
+    found = replace(FOUND, flows=(BEGUN,))
+    lines = findings.text(found, BOX, width=case.width).splitlines()
+    (heading,) = [line for line in lines if "INSIDE" in line]
+    assert heading.split() == case.headings.split()
+
+
+def dnat(source: str) -> Flow:
+    ends = {word: ip_address(word) for word in (source, "203.0.113.1", "10.0.0.3")}
+    back = source if source != "10.0.0.2" else "203.0.113.1"
+    return Flow(
+        FlowTuple(ends[source], ends["203.0.113.1"], 6, 4000, 8080),
+        FlowTuple(ends["10.0.0.3"], ends[back], 6, 80, 4000),
+        status=Status.DST_NAT | Status.SRC_NAT * (back != source),
+    )
+
+
+@pytest.mark.parametrize(("source", "is_told"), [("192.0.2.9", 0), ("10.0.0.2", 1)])
+def test_a_target_is_told_beside_another_host_inside(
+    source: str, is_told: bool
+) -> None:
+    """Of a forward the target is what is inside; of a hairpin it is not."""
+    wan = ip_interface("203.0.113.1/24")
+    box = replace(BOX, evidence=Evidence(NOW_NS, addresses=(wan,)))
+    told = findings.text(replace(FOUND, flows=(dnat(source),)), box)
+    assert ("TARGET" in told) == is_told
+    assert "10.0.0.3:80" in told
+
+
+def test_the_age_of_a_flow_is_that_at_the_reading() -> None:
+    found = replace(FOUND, flows=(BEGUN,))
+    assert " 42s " in findings.text(found, BOX)
+    (flow,) = findings.as_object(found, BOX)["flows"]
+    assert "delta-time=42" in flow["line"]
+
+
+def test_without_a_clock_a_flow_has_no_age() -> None:
+    found = replace(FOUND, flows=(BEGUN,))
+    blind = replace(BOX, evidence=Evidence())
+    assert "AGE" not in findings.text(found, blind)
+    (flow,) = findings.as_object(found, blind)["flows"]
+    assert "delta-time" not in flow["line"]
+
+
+@dataclass(frozen=True)
+class Heading:
+    id: str
+    box: Box
+    said: str
+
+
+WAN = Uplink("wan", ("203.0.113.1", "2001:db8::1", "2001:db8::2"))
+HEADINGS = [
+    Heading(
+        "all that is known",
+        replace(BOX, uplinks=(WAN,), nat_rules=2, flows=12, translated=10, entries=12,
+                limit=1000),
+        "gw1: uplink wan 203.0.113.1 2001:db8::1; 2 NAT rules; 12 flows, 10 "
+        "translated; table 1.2 % of 1000",
+    ),
+    Heading(
+        "two uplinks",
+        replace(BOX, uplinks=(WAN, Uplink("wan2", ())), nat_rules=1, flows=1,
+                translated=0),
+        "gw1: uplinks wan 203.0.113.1 2001:db8::1, wan2; 1 NAT rule; 1 flow, 0 "
+        "translated",
+    ),
+    Heading("none", replace(BOX, uplinks=()), "gw1: no default route"),
+    Heading("nothing was read", BOX, "gw1"),
+    Heading("a name to deceive", replace(BOX, name="gw\x1b[2J"), "gw\\x1b[2J"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEADINGS, ids=lambda case: case.id)
+def test_a_box_is_told_in_a_line(case: Heading) -> None:
+    assert findings.heading(case.box) == case.said + "\n"
 
 
 def test_colour_is_of_the_headline_alone() -> None:
-    plain, painted = findings.text(FOUND), findings.text(FOUND, colour=True)
+    plain, painted = findings.text(FOUND, BOX), findings.text(FOUND, BOX, colour=True)
     assert painted.splitlines()[1:] == plain.splitlines()[1:]
     assert painted.splitlines()[0].endswith("\x1b[0m")
 
@@ -78,6 +184,7 @@ def test_the_last_line_says_what_was_not_checked() -> None:
 def test_a_finding_for_programs() -> None:
     document = json.loads(json.dumps(findings.document(DIAGNOSIS, BOX)))
     assert document["schema"] == "natscope.doctor/1"
+    assert document["box"] == {"name": "gw1"}
     assert document["not_checked"][0] == {"rule": "R04", "needs": "rose"}
     (found,) = document["findings"]
     assert found["severity"] == "high"
@@ -85,61 +192,6 @@ def test_a_finding_for_programs() -> None:
     assert found["flows"][0]["reply"]["dst"] == "203.0.113.1"
     assert [one["pattern"] for one in found["remedies"]] == [False, False, True]
     assert found["page"].endswith("R03-snat-ports.md")
-
-
-def test_sarif_has_what_its_schema_requires() -> None:
-    log: dict[str, Any] = json.loads(json.dumps(findings.sarif(DIAGNOSIS, BOX)))
-    assert log["version"] == "2.1.0"
-    (run,) = log["runs"]
-    driver = run["tool"]["driver"]
-    assert (driver["name"], driver["version"]) == ("natscope doctor", "1.2.3")
-    (result,) = run["results"]
-    assert result["level"] == "error"
-    assert driver["rules"][result["ruleIndex"]]["id"] == result["ruleId"] == "R03"
-    assert 0 <= result["rank"] <= 100
-    assert "sysctl -w a.b=1" in result["message"]["text"]
-    place = result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]
-    assert place == "gw1/203.0.113.1"
-    (invocation,) = run["invocations"]
-    told = invocation["toolExecutionNotifications"]
-    assert [one["descriptor"]["id"] for one in told] == ["R04", "R06"]
-    assert told[0]["message"]["text"] == "not checked: needs two readings"
-
-
-def _result(box: Box) -> dict[str, Any]:
-    (result,) = findings.sarif(DIAGNOSIS, box)["runs"][0]["results"]
-    found: dict[str, Any] = result
-    return found
-
-
-def test_sarif_has_what_github_asks_for() -> None:
-    """A file, a line, a hash that stays, and a category of the upload."""
-    odd = Box("gw 1:a/qrouter-7", "1.2.3", 5.0)
-    (run,) = findings.sarif(DIAGNOSIS, odd)["runs"]
-    assert run["automationDetails"]["id"] == "natscope doctor/gw 1:a/qrouter-7/"
-    for rule in run["tool"]["driver"]["rules"]:
-        texts = (rule[one]["text"] for one in ("shortDescription", "fullDescription"))
-        assert all(texts)
-    place = _result(odd)["locations"][0]["physicalLocation"]
-    assert place["artifactLocation"]["uri"] == "gw%201%3Aa/qrouter-7"
-    assert place["region"]["startLine"] == 1
-
-
-def test_sarif_tells_the_same_finding_of_another_box_apart() -> None:
-    hashes = [
-        _result(Box(name, version, None))["partialFingerprints"]
-        for name, version in (("gw1", "1"), ("gw1", "2"), ("gw2", "1"))
-    ]
-    assert hashes[0] == hashes[1] != hashes[2]
-    assert hashes[0]["primaryLocationLineHash"].endswith(":1")
-
-
-def test_sarif_keeps_facts_of_one_name() -> None:
-    twice = replace(FOUND, facts=(Fact("rule", "a"), Fact("rule", "b")))
-    log = findings.sarif(Diagnosis((twice,)), BOX)
-    (result,) = log["runs"][0]["results"]
-    assert [one["value"] for one in result["properties"]["facts"]] == ["a", "b"]
-    assert "src=10.0.0.2" in result["properties"]["flows"][0]
 
 
 def test_a_change_is_a_line() -> None:

@@ -80,6 +80,52 @@ CASES = [
         ["2000-2009", *KERNEL],
     ),
     Case(
+        "a rule that never has its turn",
+        nft(
+            'oifname "wan" meta l4proto { tcp, udp } counter masquerade to :2000-2009',
+            'oifname "wan" masquerade',
+        ),
+        ["2000-2009"],
+    ),
+    Case(
+        "a rule that has its turn for others",
+        nft(
+            'oifname "wan" meta l4proto udp masquerade to :2000-2009',
+            'oifname "wan" masquerade',
+        ),
+        KERNEL,
+    ),
+    Case(
+        "a rule of another interface before",
+        nft(
+            'oifname "dsl" meta l4proto tcp masquerade to :2000-2009',
+            'oifname "wan" masquerade',
+        ),
+        ["2000-2009", *KERNEL],
+    ),
+    Case(
+        "a rule of some interfaces before",
+        nft('oifname "ppp*" meta l4proto tcp masquerade to :2000-2009', "masquerade"),
+        ["2000-2009", *KERNEL],
+    ),
+    Case(
+        "a rule of unknown protocols before",
+        nft("meta l4proto @some masquerade to :2000-2009", "masquerade"),
+        ["2000-2009", *KERNEL],
+    ),
+    Case(
+        "a rule of a map before: it may know no address",
+        nft("snat ip to ip saddr map @blocks", "masquerade to :2000-2009"),
+        ["2000-2009", *KERNEL],
+    ),
+    Case(
+        "iptables, a rule that never has its turn",
+        iptables(
+            "-o wan -p tcp -j MASQUERADE --to-ports 2000-2009", "-o wan -j MASQUERADE"
+        ),
+        ["2000-2009"],
+    ),
+    Case(
         "some destinations alone: the others have the kernel's",
         nft("ip daddr 198.51.100.9 meta l4proto tcp masquerade to :2000-2009"),
         ["2000-2009", *KERNEL],
@@ -187,6 +233,6 @@ def test_a_rule_loaded_again_gives_the_same_range() -> None:
 
 
 def test_a_range_names_its_rule() -> None:
-    box = nft("meta l4proto tcp masquerade to :2000-2009", "masquerade")
+    box = nft("tcp dport 25 masquerade to :2000-2009", "masquerade")
     ours, *others = PortRanges(nat_rules(box)).of(4, int(ip_address(PUBLIC)), TCP)
     assert (ours.rule, {r.rule for r in others}) == ("ip nat post rule 1", {""})

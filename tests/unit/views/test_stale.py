@@ -93,19 +93,19 @@ def unasked(*, dst: bool = False, src: bool = False) -> Making:
 CASES = [
     Case(
         "another target", FORWARDED, gone("10.0.0.4:53"), (Reason.TARGET_CHANGED,),
-        "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
+        "going to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
     ),
     Case(
         "no target", FORWARDED, gone("untranslated"), (Reason.RULE_GONE,),
-        "goes to 10.0.0.3:53; no rule of today sends it there",
+        "going to 10.0.0.3:53; no rule of today leads there",
     ),
     Case(
         "no target, by shape", FORWARDED, unasked(dst=True), (Reason.RULE_GONE,),
-        "goes to 10.0.0.3:53; no rule of today sends it there",
+        "going to 10.0.0.3:53; no rule of today leads there",
     ),
     Case(
         "another port", flow(WORLD, WAN, WAN, WORLD, 54), gone(WAN),
-        (Reason.TARGET_CHANGED,), f"goes to {WAN}:54; the rules of today say {WAN}",
+        (Reason.TARGET_CHANGED,), f"going to {WAN}:54; the rules of today say {WAN}:53",
     ),
     Case(
         "dropped", FORWARDED, Making(Origin.STALE, why="dropped by ip filter forward"),
@@ -115,29 +115,29 @@ CASES = [
     Case(
         "another source port", flow(WORLD, WAN, WAN, WORLD, sport=6000),
         gone(src=f"{WORLD}:5001"), (Reason.SOURCE_CHANGED,),
-        f"leaves as {WORLD}:6000; the rules of today say {WORLD}:5001",
+        f"leaving as {WORLD}:6000; the rules of today say {WORLD}:5001",
     ),
     Case(
         "an address that is gone", flow(ALICE, SERVER, SERVER, GONE), gone(src=WAN),
         (Reason.ADDRESS_GONE,),
-        f"leaves as {GONE}, which the box no longer has; the rules of today say {WAN}",
+        f"leaving as {GONE}, which the box no longer has; the rules of today say {WAN}",
     ),
     Case(
         "an address that is gone, by shape", flow(ALICE, SERVER, SERVER, GONE),
         unasked(src=True), (Reason.ADDRESS_GONE,),
-        f"leaves as {GONE}, which the box no longer has",
+        f"leaving as {GONE}, which the box no longer has",
     ),
     Case(
         "an address of a pool", flow(ALICE, SERVER, SERVER, POOL), gone(src=WAN),
-        (Reason.SOURCE_CHANGED,), f"leaves as {POOL}; the rules of today say {WAN}",
+        (Reason.SOURCE_CHANGED,), f"leaving as {POOL}; the rules of today say {WAN}",
     ),
     Case(
         "another way out", OUT, gone(src=WAN2), (Reason.ROUTE_MOVED,),
-        f"leaves as {WAN} of wan; today by wan2 as {WAN2}",
+        f"leaving as {WAN} of wan; today by wan2 as {WAN2}",
     ),
     Case(
         "no source rule", OUT, gone(src="untranslated"), (Reason.RULE_GONE,),
-        f"leaves as {WAN}; no rule of today translates it so",
+        f"leaving as {WAN}; no rule of today translates it so",
     ),
     Case(
         "born before its rule", PLAIN, gone(src=WAN), (Reason.BORN_BEFORE,),
@@ -145,7 +145,7 @@ CASES = [
     ),
     Case(
         "born before its source rule", FORWARDED, gone(src=WAN),
-        (Reason.BORN_BEFORE,), f"leaves as it came; the rules of today say {WAN}",
+        (Reason.BORN_BEFORE,), f"leaving as it came; the rules of today say {WAN}",
     ),
     Case(
         "born before both", PLAIN, gone("10.0.0.4:53", WAN), (Reason.BORN_BEFORE,),
@@ -154,17 +154,17 @@ CASES = [
     Case(
         "both ends", flow(ALICE, WAN, BOB, WAN2), gone("10.0.0.4:53", WAN),
         (Reason.TARGET_CHANGED, Reason.ROUTE_MOVED),
-        "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53; "
-        f"leaves as {WAN2} of wan2; today by wan as {WAN}",
+        "going to 10.0.0.3:53; the rules of today say 10.0.0.4:53; "
+        f"leaving as {WAN2} of wan2; today by wan as {WAN}",
     ),
     Case(
         "the source of both", flow(ALICE, WAN, BOB, WAN2), gone(src=WAN),
-        (Reason.ROUTE_MOVED,), f"leaves as {WAN2} of wan2; today by wan as {WAN}",
+        (Reason.ROUTE_MOVED,), f"leaving as {WAN2} of wan2; today by wan as {WAN}",
     ),
     Case(
         "the target of both", flow(ALICE, WAN, BOB, WAN2), gone("10.0.0.4:53"),
         (Reason.TARGET_CHANGED,),
-        "goes to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
+        "going to 10.0.0.3:53; the rules of today say 10.0.0.4:53",
     ),
 ]  # fmt: skip
 
@@ -207,7 +207,7 @@ def test_flows_that_are_stale_alike_are_told_together() -> None:
     found, table = judged([FORWARDED, elsewhere, other], making)
     assert [group.rows.tolist() for group in found.groups] == [[0, 2], [1]]
     lines = text(found, table, Evidence(), everything=False).splitlines()
-    assert [line[:7] for line in lines] == ["2 flows", "    udp", "    udp", "1 flow:",
+    assert [line[:7] for line in lines] == ["2 flows", "    udp", "    udp", "1 flow ",
                                             "    udp"]  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def test_what_is_not_certain_is_marked_and_not_for_deletion() -> None:
     assert found.rows(uncertain=False).tolist() == []
     assert found.rows(uncertain=True).tolist() == [0]
     line = text(found, table, Evidence(), everything=False).splitlines()[0]
-    assert line.startswith("~ 1 flow: ")
+    assert line.startswith("~ 1 flow going to ")
     assert line.endswith("(by the rules' shape)")
 
 
@@ -253,7 +253,7 @@ def test_the_summary_says_what_was_not_judged() -> None:
     unknown = Making(Origin.UNKNOWN, is_certain=False, why="not asked")
     found, _ = judged([FORWARDED, PLAIN], gone("10.0.0.4:53"), unknown)
     assert list(summary(found)) == [
-        "1 of 2 flows are stale, 1 beyond doubt",
+        "1 of 2 flows is stale, 1 beyond doubt",
         "1 not judged: not asked",
     ]
 
@@ -291,3 +291,30 @@ def test_a_flow_whose_rule_may_have_come_with_it_is_left_alone(age: Age) -> None
         table.take(slice(0)), Attribution((), np.zeros(0, np.intp)), BOX, [], 1
     )
     assert (found.flows, found.not_judged) == (1, {"younger than a second": 1})
+
+
+def test_the_summary_counts_as_people_do() -> None:
+    stale_one, table = judged([FORWARDED], gone("10.0.0.4:53"))
+    assert list(summary(stale_one)) == ["1 of 1 flow is stale, 1 beyond doubt"]
+    both, _ = judged([FORWARDED, FORWARDED], gone("10.0.0.4:53"))
+    assert list(summary(both)) == ["2 of 2 flows are stale, 2 beyond doubt"]
+    for count, said in (
+        (0, "there is no flow to judge"),
+        (1, "the flow is not stale"),
+        (2, "none of 2 flows is stale"),
+    ):
+        assert list(summary(replace(stale_one, flows=count, groups=()))) == [said]
+    assert len(table) == 1
+
+
+def test_a_target_without_a_port_keeps_that_of_the_flow() -> None:
+    """Each port is a group of its own: of another this would be false."""
+    to = ip_address(WAN)
+    other = replace(FORWARDED, orig=replace(FORWARDED.orig, dst=to, dport=54))
+    found, _ = judged([FORWARDED, other], gone("10.0.0.4"))
+    assert [group.would for group in found.groups] == [
+        ("10.0.0.4:53",),
+        ("10.0.0.4:54",),
+    ]
+    named, _ = judged([FORWARDED, other], gone("10.0.0.4:80"))
+    assert [len(group.rows) for group in named.groups] == [2]

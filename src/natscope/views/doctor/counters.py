@@ -42,6 +42,24 @@ _OTHERS = (
         ("R01", "R02", "R23", "R24"),
     ),
     Explained(
+        "nf_conntrack_max",
+        "natscope count; sysctl net.netfilter.nf_conntrack_max",
+        "entries each namespace may have; beyond, new flows are dropped",
+        ("R01",),
+    ),
+    Explained(
+        "nf_conntrack_buckets",
+        "natscope stats; sysctl net.netfilter.nf_conntrack_buckets",
+        "hash chains, shared by all namespaces of the host",
+        ("R02",),
+    ),
+    Explained(
+        "nf_conntrack_expect_max",
+        "sysctl net.netfilter.nf_conntrack_expect_max",
+        "expectations a namespace may have; beyond, helpers' flows are not expected",
+        ("R20",),
+    ),
+    Explained(
         "expect_new",
         _STAT,
         "new flows that a helper had expected (FTP's data, for one)",
@@ -142,32 +160,98 @@ _OTHER_NAMES: Mapping[str, str] = {
     "clashres": "clash_resolve",
     "chainlength": "chaintoolong",
     "icmp_error": "error",
+    "count": "entries",
+    "nf_conntrack_count": "entries",
+    "entries_limit": "nf_conntrack_max",
+    "max": "nf_conntrack_max",
+    "buckets": "nf_conntrack_buckets",
+    "expect_max": "nf_conntrack_expect_max",
+    "softnet_dropped": "softnet.dropped",
+    "softnet_times_squeezed": "softnet.squeezed",
+    "softnet_stat.dropped": "softnet.dropped",
+    "softnet_stat.squeezed": "softnet.squeezed",
 }
-"""Columns of /proc/net/stat/nf_conntrack (ct_cpu_seq_show()), by their usual names."""
+"""Columns of /proc/net/stat/nf_conntrack (ct_cpu_seq_show()), by their usual names, and
+the names of exporters without what they put before them."""
 _EXPORTERS = re.compile(
-    r"node_nf_conntrack_stat_|system\.net\.conntrack\.|system\.net\.aws\.ec2\."
+    r"(?:node_)?nf_conntrack_(?:stat_)?|conntrack_stats_|node_(?:ethtool_|(?=softnet_))|"
+    r"system\.(?:net\.conntrack\.|net\.aws\.ec2\.|(?=softnet_))|ethtool_"
 )
-"""What node_exporter and Datadog put before a name."""
+"""What node_exporter, conntrack-stats-exporter, Datadog and netdata put before one."""
+_NETSTAT = "node_netstat_"
+"""node_exporter's, of what nstat(8) shows: ``node_netstat_TcpExt_SyncookiesSent``."""
+_CHART = re.compile(r"netfilter\.conntrack_([a-z]+)(?:[._]([a-z_]+))?")
+_CHARTS: Mapping[str, Mapping[str, str]] = {
+    "sockets": {"connections": "entries"},
+    "new": {"new": "new", "ignore": "ignore", "invalid": "invalid"},
+    "changes": {
+        "inserted": "insert",
+        "deleted": "delete",
+        "delete_list": "delete_list",
+    },
+    "expect": {
+        "created": "expect_create",
+        "deleted": "expect_delete",
+        "new": "expect_new",
+    },
+    "search": {
+        "searched": "searched",
+        "restarted": "search_restart",
+        "found": "found",
+    },
+    "errors": {
+        "icmp_error": "error",
+        "insert_failed": "insert_failed",
+        "drop": "drop",
+        "early_drop": "early_drop",
+    },
+}
+"""The charts of netdata (proc_net_stat_conntrack.c), and their dimensions."""
 _NUMBERED = {
     "cpun.": re.compile(r"cpu[0-9]+\."),
     "netlink.port.": re.compile(r"netlink\.[0-9]+\."),
 }
 
 
-def explained(name: str) -> Explained | None:
-    """A counter by its name, in any case, with or without what stands before a dot.
+def _names(known: str) -> tuple[str, ...]:
+    """As the doctor writes it, without what stands before a dot, and as nstat does."""
+    folded = known.casefold()
+    return folded, folded.rpartition(".")[2], folded.replace(".", "")
 
-    Names are those of the kernel's files and of conntrack(8), and what exporters make
-    of them.
+
+_BY_ANY_NAME: Mapping[str, str] = {
+    **{name: known for known in reversed([*BY_NAME]) for name in _names(known)},
+    **_OTHER_NAMES,
+}
+
+
+def explained(name: str) -> tuple[Explained, ...]:
+    """What a name stands for, in any case: a counter, or all of a chart of netdata.
+
+    Names are those of the kernel's files, of conntrack(8) and nstat(8), and what
+    exporters make of them.
     """
-    folded = _EXPORTERS.sub("", name.casefold(), count=1)
+    folded = name.casefold()
+    if (chart := _CHART.fullmatch(folded)) is not None:
+        dimensions = _CHARTS.get(chart[1], {})
+        return tuple(
+            BY_NAME[one] for word, one in dimensions.items() if chart[2] in (None, word)
+        )
     for generic, pattern in _NUMBERED.items():
         folded = pattern.sub(generic, folded)
-    folded = _OTHER_NAMES.get(folded, folded)
-    for known, one in BY_NAME.items():
-        if folded in (known.casefold(), known.rpartition(".")[2].casefold()):
-            return one
-    return None
+    for one in (folded, _bare(folded)):
+        if one in _BY_ANY_NAME:
+            return (BY_NAME[_BY_ANY_NAME[one]],)
+    return ()
+
+
+def _bare(folded: str) -> str:
+    """Without what an exporter puts around a name."""
+    if folded.startswith(_NETSTAT):
+        return folded.removeprefix(_NETSTAT).replace("_", "")
+    found = _EXPORTERS.match(folded)
+    bare = folded if found is None else folded[found.end() :]
+    return bare.removesuffix("_total")
 
 
 def feeds(name: str) -> tuple[str, ...]:
@@ -178,5 +262,5 @@ def feeds(name: str) -> tuple[str, ...]:
 
 def nearest(name: str) -> str | None:
     """The name somebody may have meant."""
-    near = get_close_matches(name, list(BY_NAME), 1)
-    return near[0] if near else None
+    near = get_close_matches(_bare(name.casefold()), _BY_ANY_NAME, 1)
+    return _BY_ANY_NAME[near[0]] if near else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from natscope.model.finding import Finding
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.rules import (
+    addresses,
     alg,
     clashes,
     elsewhere,
@@ -30,7 +31,17 @@ from natscope.views.doctor.snapshot import NotRead, Snapshot
 from natscope.views.doctor.thresholds import DEFAULT, Thresholds
 
 _PARTS = (
-    *(alg, clashes, elsewhere, escaping, exhaustion, fill, flood, forwarding),
+    *(
+        addresses,
+        alg,
+        clashes,
+        elsewhere,
+        escaping,
+        exhaustion,
+        fill,
+        flood,
+        forwarding,
+    ),
     *(forwards, hairpin, lifetimes, machine, mapping, races, refused, translation),
     watchers,
 )

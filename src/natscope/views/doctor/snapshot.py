@@ -15,13 +15,14 @@ from typing import TypeVar
 from natscope.codec.text.counters import counters
 from natscope.codec.text.natrules import NatRule, nat_rules, place, rulesets
 from natscope.codec.text.ruleset import RuleIndex
+from natscope.filter.rows import Rows
 from natscope.model.bundle import Bundle, Link, Route
-from natscope.model.evidence import Evidence
+from natscope.model.evidence import Evidence, Interface
 from natscope.model.journey import Rule
 from natscope.model.measured import Listener, Measured, Namespace, Program, Totals
 from natscope.table.attribution import Attribution
 from natscope.table.flowtable import FlowTable
-from natscope.table.nat import Translations, translations
+from natscope.table.nat import Translations
 from natscope.views.pools import PortUse
 from natscope.views.portranges import ranges_of
 from natscope.views.ports import port_use
@@ -41,7 +42,6 @@ class NotRead(Exception):
 
 
 _NOTHING = Measured()
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _OF_LINKS = re.compile(r"addresses:")
 _OF_ROUTES = re.compile(r"IPv[46] (?:routes|rules):")
 """How ``sources.bundle`` names these in ``missing``."""
@@ -116,7 +116,7 @@ class Snapshot:
     @property
     def rose(self) -> Totals:
         """By how much conntrack's counters rose in ``interval_s``."""
-        return _read(self.measured.rose, "rose")
+        return self._rise(self.measured.rose, "rose", of="stats")
 
     @property
     def counters(self) -> Totals:
@@ -126,7 +126,7 @@ class Snapshot:
     @property
     def counters_rose(self) -> Totals:
         """By how much they rose in ``interval_s``."""
-        return _read(self.measured.counters_rose, "counters_rose")
+        return self._rise(self.measured.counters_rose, "counters_rose", of="counters")
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -146,7 +146,7 @@ class Snapshot:
     @property
     def nics_rose(self) -> Mapping[str, Totals]:
         """By how much they rose in ``interval_s``."""
-        return _read(self.measured.nics_rose, "nics_rose")
+        return self._rise(self.measured.nics_rose, "nics_rose", of="nics")
 
     @property
     def attribution(self) -> Attribution:
@@ -175,6 +175,10 @@ class Snapshot:
         """The routes of every table; the rules that choose a table were read too."""
         return self._told(self.bundle.routes, "routes", _OF_ROUTES)
 
+    def _rise(self, told: Part | None, part: str, *, of: str) -> Part:
+        """What rose; where there were two readings, what counts was not read."""
+        return _read(told, of if self.measured.interval_ms else part)
+
     def _told(self, told: Part, part: str, pattern: re.Pattern[str]) -> Part:
         """A part of the bundle, unless ``missing`` names it."""
         if any(pattern.match(words) for words in self.bundle.missing):
@@ -186,10 +190,19 @@ class Snapshot:
         """What could not be read, in words."""
         return self.bundle.missing + self.measured.missing
 
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """The box's own addresses, each with its on-link prefix."""
+        return self.evidence.addresses if self.links else ()
+
+    @cached_property
+    def own(self) -> frozenset[int]:
+        """The same as numbers."""
+        return frozenset(int(one.ip) for one in self.addresses)
+
     def sysctl(self, name: str) -> int | None:
         """A setting by its path, ``net/ipv4/ip_forward``; None if it is not known."""
-        told = self.bundle.sysctls.get(name, "")
-        return int(told) if _NUMBER.fullmatch(told) else None
+        return self.bundle.number(name)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -220,9 +233,14 @@ class Snapshot:
         return port_use(self.flows, ranges, evicts=evicts(self.bundle.kernel))
 
     @cached_property
+    def rows(self) -> Rows:
+        """The flows, for filters."""
+        return Rows(self.flows, self.evidence)
+
+    @property
     def translations(self) -> Translations:
         """Kind and cast of every flow."""
-        return translations(self.flows, self.evidence)
+        return self.rows.nat
 
 
 def _read(told: Part | None, part: str) -> Part:

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from ipaddress import ip_address
 
 from natscope.codec.bundle import decode, encode
-from natscope.model.measured import Listener, Measured, Namespace, Program
+from natscope.model.measured import Listener, Measured, Namespace, PortsHeld, Program
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.redaction import redacted
 from unit.views.doctor.boxes import Box
@@ -31,6 +31,10 @@ WHOLE = Measured(
     hits_rose={"ip nat pre 1": 3},
     expectations=2,
     programs=(Program(7, "conntrackd"),),
+    unanswered=(4711,),
+    ports_before=(
+        PortsHeld(ip_address("203.0.113.1"), 6, 0, ip_address("198.51.100.9"), 443, 9),
+    ),
 )
 
 
@@ -53,6 +57,6 @@ def test_what_names_somebody_is_replaced_and_what_counts_is_not() -> None:
         assert f"{address} " not in text
     assert hidden.listeners is not None
     assert hidden.listeners[0].port == 443
-    assert replace(
-        hidden, listeners=WHOLE.listeners, log=WHOLE.log, missing=WHOLE.missing
-    ) == WHOLE  # fmt: skip
+    named = ("listeners", "log", "missing", "ports_before")
+    shown = {name: getattr(WHOLE, name) for name in named}
+    assert replace(hidden, **shown) == WHOLE

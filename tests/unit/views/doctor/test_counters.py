@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from natscope.views.counters import MEANINGS
-from natscope.views.doctor.counters import BY_NAME, explained, feeds
+from natscope.views.doctor.counters import BY_NAME, explained, feeds, nearest
 from natscope.views.doctor.diagnosis import RULES, diagnose
 from natscope.views.doctor.rule import Rule
 from unit.sourcetree import ROOT
@@ -55,6 +55,7 @@ BESIDE = {
     "R03": {"chaintoolong"},
     "R04": {"chaintoolong"},
     "R05": {"chaintoolong"},
+    "R23": {"invalid"},
 }
 """What a rule reads to take it away from another counter."""
 
@@ -93,6 +94,29 @@ NAMES = [
     ),
     Name("cpu12.softirq", "cpuN.softirq"),
     Name("netlink.4711.dropped", "netlink.PORT.dropped"),
+    Name("nf_conntrack_count", "entries"),
+    Name("TcpExtIPReversePathFilter", "TcpExt.IPReversePathFilter"),
+    Name("IpForwDatagrams", "Ip.ForwDatagrams"),
+    Name("node_nf_conntrack_entries", "entries"),
+    Name("node_nf_conntrack_entries_limit", "nf_conntrack_max"),
+    Name("nf_conntrack_stat_insert_failed", "insert_failed"),
+    Name("node_netstat_TcpExt_IPReversePathFilter", "TcpExt.IPReversePathFilter"),
+    Name("node_netstat_Ip6_OutForwDatagrams", "Ip6OutForwDatagrams"),
+    Name("node_netstat_Udp6_InCsumErrors", "Udp6InCsumErrors"),
+    Name("node_softnet_dropped_total", "softnet.dropped"),
+    Name("node_softnet_times_squeezed_total", "softnet.squeezed"),
+    Name("node_ethtool_pps_allowance_exceeded", "pps_allowance_exceeded"),
+    Name("conntrack_stats_early_drop", "early_drop"),
+    Name("conntrack_stats_count", "entries"),
+    Name("system.net.conntrack.count", "entries"),
+    Name("system.net.conntrack.max", "nf_conntrack_max"),
+    Name("system.net.conntrack.buckets", "nf_conntrack_buckets"),
+    Name("system.softnet_stat.squeezed", "softnet.squeezed"),
+    Name("netfilter.conntrack_sockets", "entries"),
+    Name("netfilter.conntrack_changes.inserted", "insert"),
+    Name("netfilter.conntrack_errors_icmp_error", "error"),
+    Name("netfilter.conntrack_nothing", None),
+    Name("netfilter.conntrack_errors.nothing", None),
     Name("nonsense.drop", None),
     Name("nothing", None),
 ]
@@ -100,8 +124,35 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name.id)
 def test_a_counter_is_known_by(name: Name) -> None:
-    found = explained(name.id)
-    assert (None if found is None else found.name) == name.known
+    found = [one.name for one in explained(name.id)]
+    assert found == ([] if name.known is None else [name.known])
+
+
+def test_a_chart_of_netdata_is_all_its_counters() -> None:
+    found = explained("netfilter.conntrack_errors")
+    assert [one.name for one in found] == [
+        "error",
+        "insert_failed",
+        "drop",
+        "early_drop",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("insertfailed", "insert_failed"),
+        ("node_nf_conntrack_stat_insert_faild", "insert_failed"),
+        ("nf_conntrack_stat_inserted_failed", "insert_failed"),
+        ("node_netstat_TcpExt_IPReversePathFilters", "TcpExt.IPReversePathFilter"),
+        ("reverse_path_filter", "TcpExt.IPReversePathFilter"),
+        ("system.net.conntrack.chainlen", "chaintoolong"),
+        ("nonsense", None),
+    ],
+)
+def test_the_nearest_name_is_that_of_the_counter(typed: str, meant: str | None) -> None:
+    """Whatever an exporter puts before it."""
+    assert nearest(typed) == meant
 
 
 def test_every_column_of_proc_is_explained() -> None:
@@ -111,4 +162,4 @@ def test_every_column_of_proc_is_explained() -> None:
         "insert_failed drop early_drop icmp_error expect_new expect_create "
         "expect_delete search_restart"
     )
-    assert [name for name in columns.split() if explained(name) is None] == []
+    assert [name for name in columns.split() if not explained(name)] == []

@@ -83,8 +83,8 @@ def test_every_threshold_has_its_reason() -> None:
 def test_what_is_known_of_a_counter_leads_to_rules_there_are() -> None:
     named = {rule for one in counters.BY_NAME.values() for rule in one.rules}
     assert named <= BY_ID.keys()
-    assert counters.explained("ipREVERSEpathfilter") is not None
-    assert counters.explained("nothing") is None
+    assert counters.explained("ipREVERSEpathfilter")
+    assert not counters.explained("nothing")
 
 
 def test_an_old_bundle_tells_what_its_files_of_proc_say() -> None:
@@ -92,6 +92,14 @@ def test_an_old_bundle_tells_what_its_files_of_proc_say() -> None:
     snapshot = Snapshot.of(Bundle(NOW_NS, counters=files), None)
     assert snapshot.counters == {"TcpExt.A": 1, "TcpExt.IPReversePathFilter": 7}
     assert snapshot.measured.rose is None
+
+
+def test_what_was_not_read_twice_is_not_what_was_not_read() -> None:
+    """An ordinary user waits for the second reading, and may read no counter."""
+    for interval_ms, part in ((0, "rose"), (1000, "stats")):
+        snapshot = Snapshot(Bundle(NOW_NS), Measured(interval_ms=interval_ms))
+        (lacking,) = diagnose(snapshot, only=["R06"]).not_checked
+        assert lacking.part == part
 
 
 def test_a_part_that_was_read_and_is_empty_is_not_missing() -> None:

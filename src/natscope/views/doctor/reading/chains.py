@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from natscope.codec.text.natrules import by_chain, reachable
+from natscope.codec.text.natrules import Place, by_chain, place, reachable
 from natscope.codec.text.ruleset import RuleIndex
 from natscope.model.journey import Chain, Hook, Rule, Verdict
 
@@ -52,6 +52,17 @@ def base_chains(
         and chain.family in (family, "inet")
         and kind in (None, chain.type)
     ]
+
+
+def arriving(ruleset: RuleIndex) -> frozenset[Place]:
+    """The NAT rules that packets of others meet first; the box's own meet others."""
+    rules = by_chain(ruleset)
+    return frozenset(
+        place(rule)
+        for family in ("ip", "ip6")
+        for base in base_chains(ruleset, family, Hook.PREROUTING, "nat")
+        for rule in reachable(rules, (base.family, base.table, base.name))
+    )
 
 
 def passes_invalid(ruleset: RuleIndex, family: Family, hook: Hook) -> bool:

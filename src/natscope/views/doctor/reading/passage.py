@@ -39,6 +39,7 @@ _STATES = re.compile(
 )
 _NEW = re.compile(r"\bnew\b(?! : (?:drop|reject))", re.IGNORECASE)
 _IIF = re.compile(r'\biif(?:name)? "([^"*]+)"|(?<!! )-i ([^\s+]+)(?!\S)')
+_NOT_IIF = re.compile(r'\biif(?:name)? != "([^"*]+)"|(?<!\S)! -i ([^\s+]+)(?!\S)')
 _FAMILIES: dict[int, Family] = {4: "inet", 6: "inet6"}
 
 
@@ -64,6 +65,8 @@ class Opening:
     """None: it is not known."""
     sources: tuple[Span, ...] = ()
     """Empty: anybody."""
+    not_iif: str | None = None
+    """Not from there; None: nothing of the kind is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,12 @@ class ForwardHook:
         what = asked(rule)
         ports = (gives.ports,) if gives.ports else what.dports
         oif = self._way(gives.addresses) if self._closing else None
-        iif = _iif(rule.text)
-        return Opening(self._version, what.protos, gives.addresses, ports, iif, oif)
+        return Opening(
+            *(self._version, what.protos, gives.addresses, ports),
+            came_by(rule.text),
+            oif,
+            not_iif=_named(_NOT_IIF, rule.text),
+        )
 
     def leaving(self, rule: Rule) -> Opening:
         """TCP of the hosts a source rule names, out of the interface it names."""
@@ -130,7 +137,8 @@ class ForwardHook:
         """Whether a rule that accepts takes a packet; SHUT: it cannot."""
         if not _fits(rule.asked, packet):
             return Passage.SHUT
-        if rule.iif is not None and packet.iif not in (None, rule.iif):
+        is_elsewhere = packet.iif not in (None, rule.iif) or packet.not_iif == rule.iif
+        if rule.iif is not None and is_elsewhere:
             return Passage.SHUT
         if packet.sources:
             return Passage.UNSURE if self._may_leave(rule, packet) else Passage.SHUT
@@ -165,7 +173,7 @@ def _accepting(rule: Rule) -> _Accepting | None:
     states = " ".join(one for pair in _STATES.findall(plain) for one in pair)
     if states.strip() and not is_sure and not _NEW.search(states):
         return None
-    return _Accepting(asked(rule), _iif(rule.text), is_sure)
+    return _Accepting(asked(rule), came_by(rule.text), is_sure)
 
 
 def _closes(chain: Chain, rules: list[Rule]) -> bool:
@@ -197,6 +205,11 @@ def _overlap(some: tuple[Span, ...], others: tuple[Span, ...]) -> bool:
     return any(a <= d and c <= b for a, b in some for c, d in others)
 
 
-def _iif(text: str) -> str | None:
-    found = _IIF.search(text)
+def came_by(text: str) -> str | None:
+    """The one interface a rule takes packets of; None: of any, or of several."""
+    return _named(_IIF, text)
+
+
+def _named(pattern: re.Pattern[str], text: str) -> str | None:
+    found = pattern.search(text)
     return None if found is None else found[1] or found[2]

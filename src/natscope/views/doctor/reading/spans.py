@@ -36,5 +36,10 @@ def ports_within(ports: NDArray[np.uint16], spans: tuple[Span, ...]) -> Mask:
     return found
 
 
+def is_of(span: Span, version: int) -> bool:
+    """Whether a range of addresses is of IPv4 or of IPv6, as ``version`` says."""
+    return (6 if span[1] >> 32 else 4) == version
+
+
 def _words(address: int) -> tuple[np.uint64, np.uint64]:
     return np.uint64(address >> 64), np.uint64(address & _WORD)

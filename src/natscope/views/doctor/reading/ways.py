@@ -6,11 +6,14 @@ more than the destination cannot be said of a flow.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
 from numpy.typing import NDArray
 
+from natscope.codec.text.natrules import NatRule
+from natscope.codec.text.natsure import taken
 from natscope.model.bundle import Bundle, Family, Link, Route
 from natscope.views.doctor.reading.spans import addresses_within
 
@@ -61,6 +64,21 @@ def is_routed_by_rules(bundle: Bundle) -> bool:
 def several_ways(bundle: Bundle) -> bool:
     """The same, of either family."""
     return any(has_several_ways(bundle, family) for family in _FAMILIES)
+
+
+def translating(bundle: Bundle, rules: Iterable[NatRule]) -> set[str]:
+    """Interfaces out of which a rule translates sources, whatever the destination.
+
+    Tunnels are left out: behind a VPN is a network, not another way to the world.
+    """
+    found = set()
+    for nat in rules:
+        if nat.gives is not None and nat.gives.is_source:
+            what = taken(nat.rule)
+            if what is not None and what.asked.oif and not what.asked.dst:
+                found.add(what.asked.oif)
+    ends = {one.name for one in bundle.links if "POINTOPOINT" in one.flags}
+    return found - ends
 
 
 def link(bundle: Bundle, name: str) -> Link | None:

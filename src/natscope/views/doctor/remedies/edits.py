@@ -20,6 +20,35 @@ _SOURCES = (
     (re.compile(r"--to-source [\d.]+(?:-[\d.]+)?(?=\s|$)"), r"\g<0>:{}"),
 )
 """Source rules that name no ports, and the same with a range."""
+_STRING = re.compile(r'"[^"]*"')
+_RANGES = (
+    (re.compile(r"\bmasquerade to :[\d-]+"), "masquerade"),
+    (re.compile(r"(\bsnat (?:ip )?to [\d.-]+):[\d-]+"), r"\1"),
+    (re.compile(r"(\bsnat (?:ip6 )?to )\[([^]]*)\]:[\d-]+"), r"\1\2"),
+    (re.compile(r"(-j MASQUERADE\b.*?) --to-ports \S+"), r"\1"),
+    (re.compile(r"(--to-source [\d.-]+):[\d-]+"), r"\1"),
+    (re.compile(r"(--to-source )\[([^]]*)\]:[\d-]+"), r"\1\2"),
+)
+"""Source rules with a range of ports, and the same without."""
+_ADDRESSES = r"(?:[\d.]+(?:-[\d.]+)?|\[[^]]*\](?:-\[[^]]*\])?|[\da-f:]+(?:-[\da-f:]+)?)"
+_GIVEN = (
+    (re.compile(r"\bmasquerade(?: to (?P<ports>:[\d-]+))?"), "snat {family}to"),
+    (
+        re.compile(rf"\bsnat (?:ip6? )?to {_ADDRESSES}(?P<ports>:[\d-]+)?(?=\s|$)"),
+        "snat {family}to",
+    ),
+    (
+        re.compile(r"-j MASQUERADE(?: --to-ports (?P<ports>\S+))?"),
+        "-j SNAT --to-source",
+    ),
+    (
+        re.compile(rf"--to-source {_ADDRESSES}(?P<ports>:[\d-]+)?(?=\s|$)"),
+        "--to-source",
+    ),
+)
+"""What gives addresses, and the words that give others."""
+_OF_NO_SHELL = re.compile(r"[\w@%+=:,./ -]*", re.ASCII)
+"""What a shell hands on as it is."""
 _ASKS_PROTOCOL = re.compile(r"(?<!\S)(?:-p|l4proto|protocol|tcp|udp)(?!\S)")
 
 KEEP = "put it into the file your ruleset is loaded from as well"
@@ -44,20 +73,41 @@ def adding(bundle: Bundle, chain: Chain, *rules: Words) -> str:
     return _command(bundle, chain, rules, "add", "-A")
 
 
+def lacks_handle(rule: Rule) -> bool:
+    """Whether N stands in a command about a rule for the number only its box knows:
+    ``nft -a list ruleset`` tells it."""
+    return rule.tool == "nft" and rule.handle is None
+
+
 def deleted(rule: Rule) -> str:
-    """The command that takes a rule away; N as for :func:`replaced`."""
+    """The command that takes a rule away; N as for :func:`lacks_handle`."""
     if rule.text.startswith(f"-A {rule.chain} "):
         return f"{rule.tool} -t {rule.table} -D {rule.chain} {rule.number}"
-    return f"nft delete rule {rule.family} {rule.table} {rule.chain} handle N"
+    return f"nft delete rule {_named(rule)}"
 
 
 def before(rule: Rule, text: str) -> str:
-    """The command that puts other words before a rule; N as for :func:`replaced`."""
+    """The command that puts other words before a rule."""
+    return _at(rule, text, "insert", "-I")
+
+
+def replaced(rule: Rule, text: str) -> str:
+    """The command that puts other words in a rule's place."""
+    return _at(rule, text, "replace", "-R")
+
+
+def _at(rule: Rule, text: str, nft: str, option: str) -> str:
     begin = f"-A {rule.chain} "
     if text.startswith(begin):
-        words = text.removeprefix(begin)
-        return f"{rule.tool} -t {rule.table} -I {rule.chain} {rule.number} {words}"
-    return f"nft insert rule {rule.family} {rule.table} {rule.chain} handle N {text}"
+        where = f"{rule.tool} -t {rule.table} {option} {rule.chain} {rule.number}"
+        return f"{where} {text.removeprefix(begin)}"
+    words = text if _OF_NO_SHELL.fullmatch(text) else shlex.quote(text)
+    return f"nft {nft} rule {_named(rule)} {words}"
+
+
+def _named(rule: Rule) -> str:
+    number = "N" if rule.handle is None else rule.handle
+    return f"{rule.family} {rule.table} {rule.chain} handle {number}"
 
 
 def with_ports(rule: Rule, proto: str, ports: str) -> str | None:
@@ -77,16 +127,41 @@ def with_ports(rule: Rule, proto: str, ports: str) -> str | None:
     return None
 
 
-def replaced(rule: Rule, text: str) -> str:
-    """The command that puts other words in a rule's place.
+def without_ports(rule: Rule) -> str | None:
+    """The words of a source rule without its range of ports; None: it has none, or
+    gives it by a map."""
+    text = shown(rule.text)
+    for ranged, plain in _RANGES:
+        if found := ranged.search(_masked(text)):
+            return f"{text[: found.start()]}{found.expand(plain)}{text[found.end() :]}"
+    return None
 
-    Of nft, N is the rule's handle: ``nft -a list ruleset`` tells it.
+
+def with_addresses(rule: Rule, version: int) -> str | None:
+    """The words of a source rule that gives the addresses FIRST to LAST instead.
+
+    None where it gives them in another way, as by a map.
+
+    Args:
+        rule: the rule.
+        version: of the addresses, 4 or 6.
     """
-    begin = f"-A {rule.chain} "
-    if text.startswith(begin):
-        words = text.removeprefix(begin)
-        return f"{rule.tool} -t {rule.table} -R {rule.chain} {rule.number} {words}"
-    return f"nft replace rule {rule.family} {rule.table} {rule.chain} handle N {text}"
+    text = shown(rule.text)
+    family = {4: "ip ", 6: "ip6 "}[version] if rule.family == "inet" else ""
+    for pattern, words in _GIVEN:
+        if found := pattern.search(_masked(text)):
+            given = "FIRST-LAST"
+            if found["ports"]:
+                given = "[FIRST]-[LAST]" if version == 6 else given
+                given += f":{found['ports'].lstrip(':')}"
+            put = f"{words.format(family=family)} {given}"
+            return f"{text[: found.start()]}{put}{text[found.end() :]}"
+    return None
+
+
+def _masked(text: str) -> str:
+    """A rule with nothing in its strings: a comment may hold any word."""
+    return _STRING.sub(lambda found: f'"{" " * (len(found[0]) - 2)}"', text)
 
 
 def _command(

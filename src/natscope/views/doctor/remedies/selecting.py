@@ -40,15 +40,14 @@ def selection(snapshot: Snapshot, rows: Mask, words: str) -> str | None:
     """
     if is_unset(snapshot.flows, uapi.Status.SEEN_REPLY)[rows].all():
         words = f"{words} and unreplied"
-    evidence = snapshot.evidence
-    at = np.flatnonzero(parse(words).mask(snapshot.flows, evidence))
+    at = np.flatnonzero(parse(words).mask_of(snapshot.rows))
     table, meant = snapshot.flows.take(at), rows[at]
     left = np.ones(len(at), np.bool_)
     has_address = any(map(str.isdigit, words))
     for more in ("", *_common(table, meant)):
         if more:
             words = f"{words} and {more}"
-            left &= parse(more).mask(table, evidence)
+            left &= parse(more).mask(table, snapshot.evidence)
             has_address |= more.startswith(_SIDES) and " port " not in more
         if has_address and np.array_equal(left, meant):
             return words

@@ -29,6 +29,7 @@ from natscope.views.doctor.remedies.edits import replaced
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import NotRead, Snapshot
 from natscope.views.doctor.thresholds import Thresholds
+from natscope.views.shares import percent
 
 _AUTOMATIC = "net/netfilter/nf_conntrack_helper"
 """Gone since Linux 6.0."""
@@ -241,7 +242,7 @@ def full(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     facts = [] if count is None else [Fact("expectations", count)]
     facts += [] if limit is None else [Fact("nf_conntrack_expect_max", limit)]
     facts += [Fact("log", line) for line in lines[-1:]]
-    how = f"{share:.0%} full" if count and limit else "full, says the kernel's log"
+    how = f"{percent(share)} full" if count and limit else "full, says the kernel's log"
     more = str((limit or 256) * 4)
     name = "net.netfilter.nf_conntrack_expect_max"
     yield Finding(

@@ -17,7 +17,7 @@ from natscope.table.nat import is_local
 from natscope.table.records import address_words
 from natscope.views.doctor.reading.chains import zone_rules
 from natscope.views.doctor.reading.rows import Mask, examples, flows
-from natscope.views.doctor.remedies.edits import before, with_ports
+from natscope.views.doctor.remedies.edits import before, lacks_handle, with_ports
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
@@ -65,7 +65,7 @@ def taken_ports(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
         rows = translated & (table["proto"] == number)
         rows &= _is_wanted(table, [one for one in wanted if one.proto == number])
         if rows.any():
-            own = snapshot.evidence.addresses
+            own = snapshot.addresses
             rows &= is_local(table["family"], table["reply_dst"], own)
         if rows.any():
             ports = [one.port for one in wanted if one.proto == number]
@@ -113,12 +113,7 @@ def _taken(snapshot: Snapshot, rows: Mask, proto: str, free: str) -> Finding:
         "sends to that port from the port the flow goes to is taken for a reply, and "
         "goes to the inside host.",
         (
-            Remedy(
-                _sparing(snapshot, family, proto, free),
-                "before the rule that translates: a range without the ports this box "
-                "needs itself (natscope rules tells table, chain and handle)",
-                is_pattern=True,
-            ),
+            _sparing(snapshot, family, proto, free),
             Remedy(
                 f"natscope delete 'snat and {proto} and public port {told}'",
                 "those that are there are cut",
@@ -130,16 +125,22 @@ def _taken(snapshot: Snapshot, rows: Mask, proto: str, free: str) -> Finding:
     )
 
 
-def _sparing(snapshot: Snapshot, family: str, proto: str, free: str) -> str:
-    """The command that has a range of ports given before all others are."""
+def _sparing(snapshot: Snapshot, family: str, proto: str, free: str) -> Remedy:
+    """Have a range of ports given before all others are."""
+    about = "before the rule that translates: a range without the ports this box needs "
+    about += "itself"
     for nat in snapshot.nat_rules:
         rule = nat.rule
         if nat.gives is None or not nat.gives.is_source:
             continue
         if rule.family in (family, "inet") and (text := with_ports(rule, proto, free)):
-            return before(rule, text)
+            return Remedy(before(rule, text), about, is_pattern=lacks_handle(rule))
     words = f"meta l4proto {proto} masquerade to :{free}"
-    return f"nft insert rule {family} TABLE CHAIN handle N {words}"
+    return Remedy(
+        f"nft insert rule {family} TABLE CHAIN handle N {words}",
+        f"{about} (natscope rules tells table, chain and handle)",
+        is_pattern=True,
+    )
 
 
 def _listening(snapshot: Snapshot) -> Iterator[_Wanted]:

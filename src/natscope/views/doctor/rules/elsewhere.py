@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from natscope.codec.text.natrules import shown
+from natscope.codec.text.tracking import VERSIONS, tracked
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.journey import Rule as TextRule
 from natscope.views.doctor.reading.chains import untracking_rules
-from natscope.views.doctor.remedies.edits import deleted
+from natscope.views.doctor.remedies.edits import deleted, lacks_handle
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
+from natscope.views.shares import percent
 
-_FORWARDED = ("Ip.ForwDatagrams", "Ip6OutForwDatagrams")
+_FORWARDED = {4: "Ip.ForwDatagrams", 6: "Ip6OutForwDatagrams"}
 _SHOWN = 8
 _BLIND = {
     "acct": "bytes or packets",
@@ -23,11 +25,23 @@ _BLIND = {
 
 
 def not_running(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
-    """R23: packets are forwarded, and none is tracked."""
-    forwarded = sum(snapshot.counters_rose.get(name, 0) for name in _FORWARDED)
+    """R23: packets are forwarded, and none is tracked.
+
+    A family whose rules have conntrack look may leave no entry all the same: its
+    packets were INVALID.
+    """
+    notrack = untracking_rules(snapshot.ruleset)
+    seen = tracked(snapshot.ruleset.rules)
+    if not (snapshot.measured.rose or {}).get("invalid"):
+        # where it looked at none it could place, notrack may have kept them from it
+        seen -= {one for rule in notrack for one in VERSIONS.get(rule.family, ())}
+    forwarded = sum(
+        snapshot.counters_rose.get(name, 0)
+        for version, name in _FORWARDED.items()
+        if version not in seen
+    )
     if snapshot.count or forwarded < thresholds.untracked_packets:
         return
-    notrack = untracking_rules(snapshot.ruleset)
     facts = [Fact("forwarded", forwarded, "packets"), Fact("entries", 0)]
     facts += [Fact("rule", shown(rule.text)) for rule in notrack[:3]]
     yield Finding(
@@ -36,7 +50,7 @@ def not_running(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]
         f"{forwarded} packets were forwarded, and conntrack tracks nothing here",
         tuple(facts),
         why="Conntrack begins in a network namespace with the first rule that needs "
-        "it: one with ct, a chain of type nat. And notrack keeps packets from it. So "
+        "it: one with ct, one that translates. And notrack keeps packets from it. So "
         "an empty table does not mean that there is no traffic.",
         remedies=(_track(notrack),),
         verify="natscope count: it is no longer 0",
@@ -46,7 +60,7 @@ def not_running(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]
 def _track(notrack: list[TextRule]) -> Remedy:
     about = "only if these packets should be tracked: without it the box is faster"
     if notrack:
-        return Remedy(deleted(notrack[0]), about, is_pattern=True)
+        return Remedy(deleted(notrack[0]), about, is_pattern=lacks_handle(notrack[0]))
     return Remedy(
         "nft add table inet natscope-track\n"
         "nft add chain inet natscope-track prerouting "
@@ -78,7 +92,7 @@ def blind_spot(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     yield Finding(
         "R24",
         level or Severity.INFO,
-        (f"{others[0].name}: its table is {fullest:.0%} full; " if level else "")
+        (f"{others[0].name}: its table is {percent(fullest)} full; " if level else "")
         + f"{total} flows of this host are in {_namespaces(len(others))}, "
         f"{snapshot.count} in this one",
         tuple(facts),

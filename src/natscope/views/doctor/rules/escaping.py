@@ -119,7 +119,13 @@ def _escaped(
         examples(table, rows),
         "The source-NAT rules of this interface ask for a source or a protocol these "
         "flows do not have. Nobody outside can answer a private address.",
-        (Remedy(command, f"or widen the rule that is there; {KEEP}"),),
+        (
+            Remedy(
+                command,
+                f"or widen the rule that is there; {KEEP}",
+                is_destructive=chosen is not None,
+            ),
+        ),
         "natscope doctor --only R16 finds nothing",
         about=dev if version == 4 else f"{dev} (IPv6)",
     )
@@ -143,7 +149,7 @@ def _leaving(snapshot: Snapshot, version: int) -> Mask:
     """Forwarded flows from private hosts to the world, untranslated."""
     table = snapshot.flows
     family = table["family"]
-    own = snapshot.evidence.addresses
+    own = snapshot.addresses
     rows: Mask = (family == _FAMILIES[version]) & (
         snapshot.translations.kind == Kind.NONE
     )

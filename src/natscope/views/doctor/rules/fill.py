@@ -11,11 +11,13 @@ from natscope import uapi
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.flow import Flow
 from natscope.table.flowtable import FlowTable
+from natscope.views.capacity import BUCKET_BYTES, ENTRY_BYTES, EXTENSION_BYTES
 from natscope.views.doctor.reading.losses import Losses
 from natscope.views.doctor.reading.rows import Mask, examples, is_unset, most
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
+from natscope.views.shares import percent
 
 _MAX = "net.netfilter.nf_conntrack_max"
 _BUCKETS = "net.netfilter.nf_conntrack_buckets"
@@ -46,7 +48,7 @@ def table_near_limit(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Fin
     told = f"{count} of {limit} entries"
     if severity is not None:
         severity = Severity.CRITICAL if dropped else severity
-        headline = f"the table is {count / limit:.0%} full: {told}"
+        headline = f"the table is {percent(count / limit)} full: {told}"
         headline += f", {dropped} packets dropped" if dropped else ""
     elif dropped >= thresholds.no_entry:
         severity = Severity.HIGH
@@ -236,13 +238,13 @@ def _percent(rows: Mask) -> float:
 
 
 def _larger(wanted: int) -> tuple[Remedy, ...]:
-    megabytes = wanted * 320 >> 20
+    takes = wanted * (ENTRY_BYTES + EXTENSION_BYTES) + wanted * BUCKET_BYTES
     return (
         Remedy(
             f"sysctl -w {_MAX}={wanted}",
-            f"in the initial namespace; about {megabytes} MiB when it is full, "
-            f"320 bytes an entry; and as many buckets: sysctl -w {_BUCKETS}={wanted} "
-            "(natscope capacity has the arithmetic)",
+            f"in the initial namespace; and as many buckets: sysctl -w {_BUCKETS}="
+            f"{wanted}; about {takes >> 20} MiB when it is full (natscope capacity has "
+            "the arithmetic)",
             sysctl=(_MAX, str(wanted)),
         ),
     )

@@ -189,9 +189,8 @@ def _is_for_others(snapshot: Snapshot, nat: NatRule, version: int) -> bool:
 
 def is_own(snapshot: Snapshot, gives: Given) -> bool:
     """Whether a rule sends packets to an address of the box itself."""
-    own = {int(one.ip) for one in snapshot.evidence.addresses}
-    ends = [ip_address(end) for span in gives.addresses for end in span]
-    return any(int(one) in own or one.is_loopback for one in ends)
+    ends = {end for span in gives.addresses for end in span}
+    return any(end in snapshot.own or ip_address(end).is_loopback for end in ends)
 
 
 def is_off(bundle: Bundle, version: int) -> bool:

@@ -12,19 +12,19 @@ import numpy as np
 from natscope import uapi
 from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given
-from natscope.codec.text.natrules import NatRule, Place, by_chain, place, reachable
+from natscope.codec.text.natrules import NatRule, place
 from natscope.model.bundle import Family
 from natscope.model.finding import Fact, Finding, Remedy, Severity
-from natscope.model.journey import Chain, Hook
+from natscope.model.journey import Chain
 from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
 from natscope.table.grouping import group_rows
-from natscope.views.doctor.reading.chains import base_chains
+from natscope.views.doctor.reading.chains import arriving
 from natscope.views.doctor.reading.passage import ForwardHook, Opening, Passage
 from natscope.views.doctor.reading.rows import Mask, is_set
 from natscope.views.doctor.reading.spans import addresses_within, ports_within
 from natscope.views.doctor.reading.ways import default_devices, link
-from natscope.views.doctor.remedies.edits import KEEP, inserting, replaced
+from natscope.views.doctor.remedies.edits import KEEP, inserting, lacks_handle, replaced
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.rules.forwarding import (
     FORWARDED,
@@ -49,13 +49,15 @@ _STRANGERS = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 @dataclass(frozen=True, slots=True)
 class _Forward:
-    """A port forward no flow of which is there, and what is known of its packets."""
+    """A port forward that seems to make no flow, and what is known of its packets."""
 
     nat: NatRule
     packet: Opening
     passage: Passage
     chain: Chain | None
     """That of the forward hook which decides."""
+    flows: int = 0
+    """That are there; a forward that is shut may have some of better days."""
 
     @property
     def target(self) -> str:
@@ -71,7 +73,8 @@ def no_entry(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
 
     A packet is entered in the table when it leaves the box: one that is dropped on the
     way leaves nothing.  Where the texts of the forward hook leave no doubt that they
-    are dropped, no packet need come.
+    are dropped, no packet need come, and older flows do not matter: the hook lets
+    answers through.
     """
     lonely = list(_lonely(snapshot))
     for chain in dict.fromkeys(one.chain for one in lonely):
@@ -89,40 +92,43 @@ def no_entry(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
             yield _dropped(snapshot, one, hits)
 
 
-def _arriving(snapshot: Snapshot) -> frozenset[Place]:
-    """The rules that packets of others meet; the box's own meet others."""
-    rules = by_chain(snapshot.ruleset)
-    return frozenset(
-        place(rule)
-        for family in ("ip", "ip6")
-        for base in base_chains(snapshot.ruleset, family, Hook.PREROUTING, "nat")
-        for rule in reachable(rules, (base.family, base.table, base.name))
-    )
-
-
 def _lonely(snapshot: Snapshot) -> Iterator[_Forward]:
-    """The port forwards without any flow."""
-    arriving = _arriving(snapshot)
+    """The port forwards that make no flow: none is there, or none can come."""
+    met = arriving(snapshot.ruleset)
     hooks = {version: ForwardHook(snapshot, version) for version in _FAMILIES}
     shut = [chain for version in _FAMILIES for chain in dropping(snapshot, version)]
-    kinds = _kinds(snapshot.flows)
+    forwarded = snapshot.flows.mask(is_set(snapshot.flows, uapi.Status.DST_NAT))
+    kinds = _kinds(forwarded)
     for nat in snapshot.nat_rules:
         gives, what = nat.gives, asked(nat.rule)
         if gives is None or gives.is_source:
             continue
         if not gives.addresses and not gives.ports and not what.dports:
             continue  # nothing tells its flows from others
-        if _of_rule(kinds, gives, what).any():
-            continue
+        has_flows = bool(_of_rule(kinds, gives, what).any())
         is_six = what.version == 6 or any(last >> 32 for _, last in gives.addresses)
         hook = hooks[6 if is_six else 4]
         packet = hook.opening(nat.rule, gives)
         found: tuple[Passage, Chain | None] = Passage.OPEN, None
         is_here = gives.kind == "redirect" or is_own(snapshot, gives)
-        if not is_here and place(nat.rule) in arriving:
+        if not is_here and place(nat.rule) in met:
             found = hook.passage(packet)
-        if found[1] not in shut:  # else it drops all it sees, says R12
+        if found[1] in shut:
+            continue  # it drops all it sees, says R12
+        if not has_flows:
             yield _Forward(nat, packet, *found)
+        elif found[0] is Passage.SHUT:
+            old = forwarded.mask(_of_rule(forwarded, gives, what))
+            if not _is_young(snapshot, old).any():
+                yield _Forward(nat, packet, *found, len(old))
+
+
+def _is_young(snapshot: Snapshot, table: FlowTable) -> Mask:
+    """Flows that began between the two readings, where flows tell when they began."""
+    measured, now_ns = snapshot.measured, snapshot.evidence.now_ns or 0
+    first = now_ns - measured.interval_ms * 1_000_000
+    found: Mask = table.has("start_ns") & (table["start_ns"] >= np.uint64(first))
+    return found
 
 
 def _shut_out(snapshot: Snapshot, shut: list[_Forward], chain: Chain) -> Finding:
@@ -131,7 +137,8 @@ def _shut_out(snapshot: Snapshot, shut: list[_Forward], chain: Chain) -> Finding
     told = f"the port forward to {first.target} cannot work: chain {where} drops its"
     if len(shut) > 1:
         told = f"{len(shut)} port forwards cannot work: chain {where} drops their"
-    facts = [Fact("flows", 0)]
+    old = sum(one.flows for one in shut)
+    facts = [Fact("flows of before", old) if old else Fact("flows", 0)]
     for one in shut[:_MOST_RULES]:
         facts += [Fact("rule", one.nat.rule.text), *_hits(snapshot, one.nat)]
     facts += _double_nat(snapshot, first.packet)
@@ -172,12 +179,9 @@ def _dropped(snapshot: Snapshot, forward: _Forward, hits: int) -> Finding:
         "R11",
         Severity.HIGH,
         f"the port forward to {forward.target} was hit {hits} times in "
-        f"{snapshot.interval}, and no flow of it is there",
+        f"{snapshot.interval}, and no flow of it is there: dropped, or refused",
         tuple(facts),
-        why="The rule changed the destination, and then the packet was dropped: by a "
-        "rule of the forward hook, by the reverse-path filter, or because there is "
-        "no route or no forwarding. (A target that refuses every connection at once "
-        "leaves no flow either.)",
+        why=_WHY_REFUSED if forward.passage is Passage.OPEN else _WHY_DROPPED,
         remedies=tuple(remedies),
         verify=_VERIFY,
         about=forward.nat.rule.text,
@@ -188,6 +192,8 @@ def _uncounted(snapshot: Snapshot, forward: _Forward) -> Finding:
     """Nothing says that packets come, nor that they get through."""
     rule = forward.nat.rule
     chain = forward.chain
+    is_pattern = lacks_handle(rule)
+    listed = f"nft -a list chain {rule.family} {rule.table} {rule.chain}"
     facts = [Fact("flows", 0), Fact("rule", rule.text)]
     if chain is not None:
         facts.append(Fact("may drop", f"{chain.family} {chain.table} {chain.name}"))
@@ -203,9 +209,9 @@ def _uncounted(snapshot: Snapshot, forward: _Forward) -> Finding:
         remedies=(
             Remedy(
                 replaced(rule, _ACTION.sub("counter ", rule.text, count=1)),
-                f"N is the rule's handle: nft -a list chain {rule.family} "
-                f"{rule.table} {rule.chain}",
-                is_pattern=True,
+                "counts what comes, and changes nothing else"
+                + (f"; N is the rule's handle: {listed}" if is_pattern else ""),
+                is_pattern=is_pattern,
             ),
         ),
         verify="natscope doctor --only R11, while somebody asks",
@@ -213,6 +219,18 @@ def _uncounted(snapshot: Snapshot, forward: _Forward) -> Finding:
     )
 
 
+_WHY_DROPPED = (
+    "The rule changed the destination, and then the packet was dropped: by a rule of "
+    "the forward hook, by the reverse-path filter, or because there is no route or no "
+    "forwarding. Or the target refuses every connection at once (RST), which leaves no "
+    "flow either."
+)
+_WHY_REFUSED = (
+    "The rule changed the destination, and no rule of the forward hook drops such "
+    "packets: so the target refuses every connection at once (RST), which leaves no "
+    "flow. Or they are dropped elsewhere: by the reverse-path filter, or because there "
+    "is no route or no forwarding."
+)
 _VERIFY = "natscope rules: the rule has flows"
 
 
@@ -245,17 +263,27 @@ def _explain(snapshot: Snapshot, forward: _Forward) -> Remedy:
     """A packet of a stranger to the forward, as a question."""
     packet, what = forward.packet, asked(forward.nat.rule)
     proto = uapi.protocol_name(min(packet.protos, default=uapi.IPPROTO_TCP))
-    world = default_devices(snapshot.bundle, _FAMILIES[packet.version])
-    way = packet.iif or (world[0] if world else None)
+    way = packet.iif or _way_in(snapshot, forward)
     to = _asked_for(snapshot, forward, way)
     port = str(what.dports[0][0]) if what.dports else "PORT"
     at = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
     came = f" in {way}" if way else ""
     return Remedy(
         f"natscope explain {proto} {_STRANGERS[packet.version]} to {at}{came}",
-        "asks the rules and routes themselves: tells which drops the packet",
+        "asks the rules and routes themselves: tells which drops the packet. If it is "
+        "FORWARDED, none does, and the target refuses it",
         is_pattern=True,
     )
+
+
+def _way_in(snapshot: Snapshot, forward: _Forward) -> str | None:
+    """The interface strangers come by: that with the address, else the default one."""
+    bundle, version = snapshot.bundle, forward.packet.version
+    named = {ip_address(first) for first, _ in asked(forward.nat.rule).dst}
+    for one in bundle.links:
+        if named & {told.local for told in one.addresses}:
+            return one.name
+    return next(iter(default_devices(bundle, _FAMILIES[version])), None)
 
 
 def _asked_for(snapshot: Snapshot, forward: _Forward, way: str | None) -> str:
@@ -274,7 +302,6 @@ _KINDS = ("family", "proto", "reply_sport", "orig_dport")
 
 def _kinds(table: FlowTable) -> FlowTable:
     """Of the flows to one target by one port, one: a box has many flows, and rules."""
-    table = table.mask(is_set(table, uapi.Status.DST_NAT))
     target = table["reply_src"]
     words = [target[:, 0], target[:, 1], *(table[name] for name in _KINDS)]
     first, _ = group_rows(words, len(table))
@@ -284,16 +311,16 @@ def _kinds(table: FlowTable) -> FlowTable:
 def _of_rule(table: FlowTable, gives: Given, what: Asked) -> Mask:
     """Rows a rule may have made: a target it gives, and a port it asks for."""
     rows = np.ones(len(table), np.bool_)
-    if what.protos:
-        rows &= np.isin(table["proto"], list(what.protos))
-    if gives.addresses:
-        rows &= addresses_within(table["reply_src"], gives.addresses)
     for column, spans in (
         ("reply_sport", (gives.ports,) if gives.ports else ()),
         ("orig_dport", what.dports),
     ):
         if spans:
             rows &= ports_within(table[column], spans) | ~table.has(column)
+    if gives.addresses and rows.any():
+        rows &= addresses_within(table["reply_src"], gives.addresses)
+    if what.protos and rows.any():
+        rows &= np.isin(table["proto"], list(what.protos))
     return rows
 
 

@@ -41,7 +41,7 @@ def hairpin(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     )
     if not waiting.any():
         return
-    own = snapshot.evidence.addresses
+    own = snapshot.addresses
     for name in ("orig_src", "reply_src"):
         waiting &= ~is_local(table["family"], table[name], own)
     for link in snapshot.bundle.links:
@@ -83,7 +83,9 @@ def _finding(snapshot: Snapshot, link: Link, prefix: Network, rows: Mask) -> Fin
         remedies=(
             Remedy(
                 _translating(snapshot, prefix, rows),
-                f"the target then sees this box as the client; {KEEP}",
+                "the target then sees this box as the client; natscope undo puts the "
+                f"old flows back; {KEEP}",
+                is_destructive=True,
             ),
         ),
         verify=f"natscope list hairpin and src net {prefix}: the flows, answered",

@@ -20,6 +20,7 @@ from natscope.views.doctor.reading.rows import (
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import NotRead, Snapshot
 from natscope.views.doctor.thresholds import Thresholds
+from natscope.views.shares import percent
 
 _PREFIX = "net.netfilter.nf_conntrack_"
 _ESTABLISHED = "tcp_timeout_established"
@@ -31,6 +32,8 @@ _KEEPALIVE_S = 7200
 """net.ipv4.tcp_keepalive_time, RFC 1122 §4.2.3.6."""
 _SHORT_S = 30
 """Of TIME_WAIT: half of what Linux itself waits (TCP_TIMEWAIT_LEN)."""
+_OFTEN_S = 25
+"""Of keep-alives: what wg(8) calls sensible for most firewalls."""
 _TOLD = {
     500: "IKE",
     3478: "STUN",
@@ -88,7 +91,7 @@ def _idle(
         "R17",
         Severity.WARNING,
         f"{idle} of {total} established TCP flows are idle for more than {over}, and "
-        f"the table is {used:.0%} full",
+        f"the table is {percent(used)} full",
         (
             Fact("idle flows", idle),
             Fact("timeout", timeout, "s"),
@@ -188,7 +191,8 @@ def _piled_up(snapshot: Snapshot, rows: Mask, tcp: int, remedy: Remedy) -> Findi
 def flapping_mappings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     """R29: UDP mappings that live on keep-alives hardly faster than the timeout.
 
-    The mean gap is age over packets of the busier direction: answers come at once.
+    The mean gap is that between the packets of the busier direction, from the first to
+    the last: answers come at once.
     """
     table = snapshot.flows
     rows = (table["proto"] == uapi.IPPROTO_UDP) & (snapshot.translations.kind != 0)
@@ -199,9 +203,11 @@ def flapping_mappings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Fi
     age, aged = age_s(flows, snapshot.evidence)
     packets = np.maximum(flows["orig_packets"], flows["reply_packets"])
     timeout = configured_timeout_s(flows, snapshot.evidence)
-    enough = aged & flows.has("orig_packets") & (timeout > 0)
-    enough &= packets >= thresholds.keepalive_packets
-    gap = np.where(enough, age / np.maximum(packets, 1), 0.0)
+    idle, timed = idle_s(flows, snapshot.evidence)
+    enough = aged & timed & flows.has("orig_packets") & (timeout > 0)
+    enough &= packets >= max(thresholds.keepalive_packets, 2)
+    gaps = np.maximum(packets.astype(np.int64) - 1, 1)
+    gap = np.where(enough, (age - idle) / gaps, 0.0)
     # a gap above the timeout would have ended the flow: packets went uncounted
     late = enough & (gap > thresholds.keepalive_share * timeout) & (gap <= timeout)
     for port in np.unique(flows["orig_dport"][late]).tolist():
@@ -238,7 +244,7 @@ def _flapping(
                 "RFC 4787 REQ-5: two minutes at least, five are better",
             ),
             Remedy(
-                "PersistentKeepalive = 25",
+                f"PersistentKeepalive = {min(_OFTEN_S, max(1, timeout // 2))}",
                 "of WireGuard; others have a setting like it",
                 is_pattern=True,
             ),

@@ -12,6 +12,7 @@ from natscope.views.doctor.reading.ways import default_devices, link
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
+from natscope.views.shares import percent
 
 _EXCEEDED = "_allowance_exceeded"
 _AVAILABLE = "conntrack_allowance_available"
@@ -186,7 +187,7 @@ def _busy(cpu: str, share: float, dropped: int) -> Finding:
     return Finding(
         "R33",
         Severity.HIGH,
-        f"{cpu} spends {share:.0%} of its time on packets",
+        f"{cpu} spends {percent(share)} of its time on packets",
         (
             Fact(f"softirq of {cpu}", round(share * 100), "%"),
             Fact("dropped by the backlog", dropped, "packets"),

@@ -15,7 +15,7 @@ from natscope.model.journey import Rule as TextRule
 from natscope.table.flowtable import FlowTable
 from natscope.views.doctor.reading.chains import uncounted_flowtables
 from natscope.views.doctor.reading.rows import Mask, examples, flows, has_port, is_set
-from natscope.views.doctor.remedies.edits import replaced
+from natscope.views.doctor.remedies.edits import lacks_handle, replaced
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
@@ -165,7 +165,7 @@ def strict_nat(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
             Remedy(
                 replaced(rules[0], _RANDOM.sub(r"\1", shown(rules[0].text))),
                 "without random the mapping is the same for all destinations",
-                is_pattern=True,
+                is_pattern=lacks_handle(rules[0]),
             ),
         ),
         f"natscope list udp and snat and inside {told[0].orig.src}: one public port a "

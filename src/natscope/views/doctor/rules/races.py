@@ -15,7 +15,7 @@ from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.journey import Rule as TextRule
 from natscope.views.doctor.reading.losses import Losses
 from natscope.views.doctor.reading.rows import Mask, examples, has_port, is_set
-from natscope.views.doctor.remedies.edits import replaced
+from natscope.views.doctor.remedies.edits import KEEP, lacks_handle, replaced
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.rules.clashes import zone_clash
 from natscope.views.doctor.rules.exhaustion import explains_failures
@@ -69,8 +69,9 @@ def _drawing_at_random(rule: TextRule) -> Remedy:
     text, comment, rest = shown(rule.text).partition(' comment "')
     word = "--random-fully" if text.startswith("-A ") else "fully-random"
     text = f"{_RANDOM.sub('', text).strip()} {word}{comment}{rest}"
-    about = "the same rule, drawing ports at random: flows seldom choose alike"
-    return Remedy(replaced(rule, text), about, is_pattern=True)
+    about = "the same rule, drawing ports at random: flows seldom choose alike; "
+    about += KEEP
+    return Remedy(replaced(rule, text), about, is_pattern=lacks_handle(rule))
 
 
 _WITHOUT_A_PORT = (

@@ -7,13 +7,26 @@ from collections.abc import Iterator
 import numpy as np
 
 from natscope import uapi
+from natscope.model.bundle import Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.flow import Flow
 from natscope.model.journey import Hook
 from natscope.model.measured import STANDBY
+from natscope.table.nat import in_network, is_local
 from natscope.views.doctor.reading.chains import base_chains, passes_invalid
-from natscope.views.doctor.reading.rows import Mask, examples, in_tcp_state, is_unset
-from natscope.views.doctor.reading.ways import has_several_ways, several_ways
+from natscope.views.doctor.reading.rows import (
+    Mask,
+    examples,
+    in_tcp_state,
+    is_set,
+    is_unset,
+)
+from natscope.views.doctor.reading.ways import (
+    default_devices,
+    has_several_ways,
+    several_ways,
+    translating,
+)
 from natscope.views.doctor.remedies.edits import KEEP, Words, inserting
 from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import NotRead, Snapshot
@@ -25,6 +38,7 @@ _FORWARDED = ("Ip.ForwDatagrams", "Ip6OutForwDatagrams")
 _STRICT = 1
 """RFC 3704 §2.2: the source must be reached through the interface it came by."""
 _FAMILIES = {uapi.AF_INET: "ip", uapi.AF_INET6: "ip6"}
+_NUMBERS = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 _NO_INVALID = Words("ct state invalid drop", "-m conntrack --ctstate INVALID -j DROP")
 _NAMES = {"ip": "IPv4", "ip6": "IPv6"}
 _PATHS = {Hook.FORWARD: "forward", Hook.INPUT: "input"}
@@ -33,13 +47,14 @@ _PATHS = {Hook.FORWARD: "forward", Hook.INPUT: "input"}
 def reverse_path(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     """R13: rp_filter drops packets of a box with several ways.
 
-    A box with one way is left alone: what the filter drops there is forged.
+    A box with one way is left alone: what the filter drops there is forged.  With one
+    default route there are several ways where two interfaces translate for the world.
     """
     dropped = snapshot.counters_rose.get("TcpExt.IPReversePathFilter", 0)
     strict = _strict_interfaces(snapshot)
     if dropped < thresholds.reverse_path_packets or not strict:
         return
-    if not has_several_ways(snapshot.bundle, "inet"):
+    if not (has_several_ways(snapshot.bundle, "inet") or _second(snapshot, strict)):
         return
     facts = [
         Fact("dropped", dropped, "packets"),
@@ -59,6 +74,32 @@ def reverse_path(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding
         remedies=(_loosened(strict),),
         verify="nstat -az TcpExtIPReversePathFilter: it rises no more",
     )
+
+
+def _second(snapshot: Snapshot, strict: list[str]) -> bool:
+    """Whether strict filtering is on where sources are translated, off the default way.
+
+    A link whose hosts are themselves translated is no uplink: that is for hairpins.
+    """
+    bundle = snapshot.bundle
+    first = default_devices(bundle, "inet")
+    others = translating(bundle, snapshot.nat_rules) - set(first)
+    return bool(first) and any(
+        one.name in others and one.name in strict and not _has_hosts(snapshot, one)
+        for one in snapshot.links
+    )
+
+
+def _has_hosts(snapshot: Snapshot, link: Link) -> bool:
+    """Whether flows of hosts on a link are source translated."""
+    table = snapshot.flows
+    rows = is_set(table, uapi.Status.SRC_NAT)
+    rows &= ~is_local(table["family"], table["orig_src"], snapshot.addresses)
+    for one in link.addresses:
+        net = (_NUMBERS[one.local.version], int(one.local), one.prefix)
+        if (rows & in_network(table["family"], table["orig_src"], *net)).any():
+            return True
+    return False
 
 
 def _loosened(strict: list[str]) -> Remedy:

@@ -14,9 +14,11 @@ import numpy as np
 from natscope import uapi
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.tuples import Address
+from natscope.table.age import idle_s
 from natscope.table.attribution import Making, Origin
 from natscope.table.grouping import group_rows
 from natscope.table.records import address_at
+from natscope.views.doctor.reading.moved import moved
 from natscope.views.doctor.reading.rows import Mask, examples, flows, is_set, is_unset
 from natscope.views.doctor.remedies.selecting import selection
 from natscope.views.doctor.rule import Rule
@@ -34,17 +36,26 @@ def stale_dnat(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     """R07: flows to a target no rule names any more, or that is not there.
 
     A flow that its old target still answers is no trouble: connections outlive rules.
+    Of UDP it is worth a word, where the rules were asked: nothing ends such a flow.
     """
     table = snapshot.flows
     translated = is_set(table, uapi.Status.DST_NAT)
     stale = translated & _made(snapshot, [one for one in _stale(snapshot) if one.dst])
     unreplied = is_unset(table, uapi.Status.SEEN_REPLY)
     silent = _silent(snapshot)
+    vain = _sends_in_vain(snapshot)
+    udp = table["proto"] == uapi.IPPROTO_UDP
     for one in _by_address(snapshot, "reply_src", stale):
-        # once answered is answered for ever: only its link tells that it has gone
-        lost = one.rows if one.address in silent else one.rows & unreplied
+        # SEEN_REPLY is for ever: its link may tell that it has gone, or two readings
+        lost = one.rows
+        if one.address not in silent:
+            lost = one.rows & unreplied | _in_vain(snapshot, one.rows, vain)
         if lost.any():
             yield _old_target(snapshot, one, lost)
+        elif snapshot.is_exact:
+            answered = one.rows & udp & _is_alive(snapshot)
+            if answered.any():
+                yield _still_answered(snapshot, one.address, answered)
     for one in _by_address(snapshot, "reply_src", translated & ~stale & unreplied):
         if one.address in silent:
             yield _absent_target(snapshot, one, silent[one.address])
@@ -66,6 +77,24 @@ def _old_target(snapshot: Snapshot, one: _OfAddress, lost: Mask) -> Finding:
         remedies=(remedy,),
         verify=verify,
         about=str(one.address),
+    )
+
+
+def _still_answered(snapshot: Snapshot, address: Address, rows: Mask) -> Finding:
+    count = int(rows.sum())
+    remedy, verify = _deleting(snapshot, rows, f"dnat and target {address}")
+    return Finding(
+        "R07",
+        Severity.INFO,
+        f"{flows(count)} of UDP to {address}, which still answers, though no rule "
+        "forwards there any more",
+        (Fact("flows", count), Fact("told by", _how(snapshot))),
+        examples(snapshot.flows, rows),
+        why="The first packet of a flow chooses its target, for good. UDP has no end: "
+        "while the sender goes on from the same port, the old target serves it.",
+        remedies=(remedy,),
+        verify=verify,
+        about=f"{address} answers",
     )
 
 
@@ -143,16 +172,58 @@ def stale_snat(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     ever.  The kernel itself flushes what masquerade gave, but not what snat did.
     """
     table = snapshot.flows
-    stale = is_set(table, uapi.Status.SRC_NAT)
-    stale &= _made(snapshot, [one for one in _stale(snapshot) if one.src])
-    stale &= is_unset(table, uapi.Status.DST_NAT)
-    own = {one.ip for one in snapshot.evidence.addresses}
+    translated = is_set(table, uapi.Status.SRC_NAT)
+    translated &= is_unset(table, uapi.Status.DST_NAT)
+    stale = translated & _made(snapshot, [one for one in _stale(snapshot) if one.src])
+    vain = _sends_in_vain(snapshot)
+    if not snapshot.is_exact:
+        stale |= _moved(snapshot, translated, vain)
+    own = {one.ip for one in snapshot.addresses}
     unreplied = is_unset(table, uapi.Status.SEEN_REPLY)
     for one in _by_address(snapshot, "reply_dst", stale):
-        # with an address the box has, flows that work may end so
-        lost = one.rows & unreplied if one.address in own else one.rows
+        lost = one.rows
+        if one.address in own:  # flows that work may end so
+            lost = one.rows & unreplied | _in_vain(snapshot, one.rows, vain)
         if lost.any():
             yield _old_source(snapshot, one.address, lost, is_own=one.address in own)
+
+
+def _moved(snapshot: Snapshot, translated: Mask, vain: Mask) -> Mask:
+    """Flows whose way has changed, by the texts; none where all are answered."""
+    makings = snapshot.attribution.makings
+    judged = translated & _made(snapshot, [one for one in makings if one.why is None])
+    lost = judged & is_unset(snapshot.flows, uapi.Status.SEEN_REPLY)
+    found = moved(snapshot, lost | judged & vain)
+    return moved(snapshot, judged) if found.any() else found
+
+
+def _sends_in_vain(snapshot: Snapshot) -> Mask:
+    """Rows that were answered once, and were not between the two readings."""
+    ids = snapshot.measured.unanswered or ()
+    table = snapshot.flows
+    found: Mask = table.has("id") & np.isin(table["id"], np.array(ids, np.uint32))
+    return found
+
+
+def _in_vain(snapshot: Snapshot, rows: Mask, vain: Mask) -> Mask:
+    """Of some stale rows those that send in vain, unless most that send are answered.
+
+    Where the old address or target still serves, a few were just about to be answered.
+    """
+    found = rows & vain
+    if found.any():
+        alive = rows & _is_alive(snapshot)
+        if 2 * np.count_nonzero(found) < np.count_nonzero(alive):
+            return np.zeros(len(rows), np.bool_)
+    return found
+
+
+def _is_alive(snapshot: Snapshot) -> Mask:
+    """Rows that were answered once, with a packet since the first reading."""
+    idle, known = idle_s(snapshot.flows, snapshot.evidence)
+    # the kernel tells the timeout in whole seconds
+    found: Mask = known & (idle <= 1 + snapshot.measured.interval_ms // 1000)
+    return found & is_set(snapshot.flows, uapi.Status.SEEN_REPLY)
 
 
 def _old_source(
@@ -161,6 +232,7 @@ def _old_source(
     table = snapshot.flows
     count = int(rows.sum())
     waiting = rows & is_unset(table, uapi.Status.SEEN_REPLY)
+    waiting |= rows & _sends_in_vain(snapshot)
     kept = rows & is_set(table, uapi.Status.ASSURED)
     alive = waiting | kept & (table["proto"] == uapi.IPPROTO_UDP)
     gone = "no rule gives it" if is_own else "neither this box nor a rule has it"
@@ -176,8 +248,9 @@ def _old_source(
         ),
         examples(table, rows),
         why="The first packet of a flow chooses its public address, for good. After "
-        "the address has changed, answers go to whoever has the old one now; a sender "
-        "that goes on keeps the entry alive, as VPNs and phones do.",
+        "the address or the route has changed, answers go to whoever has the old one "
+        "now, or its provider drops the packets; a sender that goes on keeps the entry "
+        "alive, as VPNs and phones do.",
         remedies=(remedy,),
         verify=verify,
         about=str(address),

@@ -8,6 +8,7 @@ is the main table's to say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def untranslated(snapshot: Snapshot, rows: Mask) -> dict[str, Mask]:
             continue
         table = snapshot.flows.take(at)
         first = _FirstPackets(snapshot, table, version)
-        left = ~first.is_own("orig_src")
+        left = first.begin_elsewhere
         for chain, rule, what in _sure(snapshot, version):
             taken_now = first.matching(chain, what) & left
             if taken_now.any():
@@ -87,35 +88,44 @@ class _FirstPackets:
         self._snapshot, self._table, self._version = snapshot, table, version
         self._ways: dict[str, tuple[list[str], NDArray[np.intp]]] = {}
 
-    def is_own(self, column: str) -> Mask:
+    @cached_property
+    def begin_elsewhere(self) -> Mask:
+        """Rows whose source is another host."""
+        return ~self._is_own("orig_src")
+
+    @cached_property
+    def _leave(self) -> Mask:
+        """Rows that come to postrouting: the box keeps for itself what is for it."""
+        others = _NOT_FORWARDED[self._version]
+        kept = addresses_within(self._table["orig_dst"], others)
+        return ~(kept | self._is_own("orig_dst"))
+
+    def _is_own(self, column: str) -> Mask:
         """Rows with an address of the box itself."""
-        own = self._snapshot.evidence.addresses
+        own = self._snapshot.addresses
         return is_local(self._table["family"], self._table[column], own)
 
     def matching(self, chain: Chain, what: Taken) -> Mask:
         """The rows whose first packet a rule would take."""
         table, asked = self._table, what.asked
-        found = np.ones(len(table), np.bool_)
         if chain.hook is Hook.PREROUTING:
-            if not asked.dst or not asked.dports:
-                return ~found
+            found = np.full(len(table), bool(asked.dst and asked.dports))
+        elif asked.oif is None:
+            found = np.zeros(len(table), np.bool_)
         else:
-            if asked.oif is None:
-                return ~found
-            # what the box keeps for itself does not come to postrouting
-            found &= self._leads_to("orig_dst", asked.oif) & ~self.is_own("orig_dst")
-            others = _NOT_FORWARDED[self._version]
-            found &= ~addresses_within(table["orig_dst"], others)
-        if what.iif is not None:
-            found &= self._leads_to("orig_src", what.iif)
-        if asked.protos:
-            found &= np.isin(table["proto"], list(asked.protos))
-        for column, spans in (("orig_src", asked.src), ("orig_dst", asked.dst)):
-            if spans:
-                found &= addresses_within(table[column], spans)
+            found = self._leads_to("orig_dst", asked.oif) & self._leave
         if asked.dports:
             found &= table.has("orig_dport")
             found &= ports_within(table["orig_dport"], asked.dports)
+        for column, spans in (("orig_src", asked.src), ("orig_dst", asked.dst)):
+            if not found.any():
+                return found  # as of most of a thousand rules
+            if spans:
+                found &= addresses_within(table[column], spans)
+        if asked.protos:
+            found &= np.isin(table["proto"], list(asked.protos))
+        if what.iif is not None:
+            found &= self._leads_to("orig_src", what.iif)
         return found
 
     def _leads_to(self, column: str, name: str) -> Mask:

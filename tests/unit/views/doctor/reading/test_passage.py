@@ -100,6 +100,17 @@ def test_the_forward_hook_is_open_or_shut_or_nobody_knows(case: Case) -> None:
     assert hook.passage(hook.opening(nat.rule, nat.gives))[0] is case.passage
 
 
+def test_a_rule_for_all_but_one_interface_is_not_let_in_by_what_comes_from_there() -> (
+    None
+):
+    anywhere = NAT.replace('iifname "wan"', 'iifname != "lan"')
+    snapshot = Box(nft=anywhere + _nft('iifname "lan" accept')).snapshot
+    (nat,) = [one for one in snapshot.nat_rules if one.gives is not None]
+    assert nat.gives is not None
+    hook = ForwardHook(snapshot, 4)
+    assert hook.passage(hook.opening(nat.rule, nat.gives))[0] is SHUT
+
+
 def test_chains_of_the_other_family_do_not_matter() -> None:
     six = _nft().replace("table inet", "table ip6")
     snapshot = Box(nft=NAT + six).snapshot

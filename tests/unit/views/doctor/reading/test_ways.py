@@ -8,14 +8,17 @@ from ipaddress import ip_address, ip_network
 import numpy as np
 import pytest
 
-from natscope.model.bundle import Bundle, Nexthop, Route, RoutingRule
+from natscope.codec.text.natrules import nat_rules
+from natscope.model.bundle import Bundle, Link, Nexthop, Route, RoutingRule, Ruleset
 from natscope.views.doctor.reading.ways import (
     default_devices,
     has_several_ways,
     outgoing,
+    translating,
 )
 
 ALL, LAN = ip_network("0.0.0.0/0"), ip_network("10.0.0.0/24")
+POST = "type nat hook postrouting priority srcnat; policy accept;"
 DEFAULT = Route(ALL, 254, dev="wan")
 OWN = (RoutingRule("inet", 0, table=255), RoutingRule("inet", 32766, table=254))
 
@@ -102,3 +105,30 @@ def test_default_routes_are_told_by_family() -> None:
     bundle = Bundle(0, routes=(DEFAULT, six))
     assert default_devices(bundle, "inet") == ["wan"]
     assert default_devices(bundle, "inet6") == ["wan6"]
+
+
+@dataclass(frozen=True)
+class Out:
+    id: str
+    rule: str
+    is_way: bool
+    flags: tuple[str, ...] = ()
+
+
+OUT = [
+    Out("whatever the destination", 'oifname "dsl" masquerade', True),
+    Out("of some hosts", 'oifname "dsl" ip saddr 10.0.0.0/8 snat to 192.0.2.1', True),
+    Out("for some destinations", 'oifname "dsl" ip daddr 10.0.0.2 masquerade', False),
+    Out("for what was forwarded", 'oifname "dsl" ct status dnat masquerade', False),
+    Out("all but one interface", 'oifname != "dsl" masquerade', False),
+    Out("into a tunnel", 'oifname "dsl" masquerade', False, ("POINTOPOINT",)),
+]
+
+
+@pytest.mark.parametrize("case", OUT, ids=lambda case: case.id)
+def test_an_interface_is_a_way_to_the_world_where_all_is_translated(case: Out) -> None:
+    nft = f"table ip nat {{\n\tchain post {{\n\t\t{POST}\n\t\t{case.rule}\n\t}}\n}}\n"
+    dsl = Link("dsl", 9, up=True, mtu=1500, flags=case.flags)
+    bundle = Bundle(0, links=(dsl,), rulesets=(Ruleset("nft", nft),))
+    found = translating(bundle, nat_rules(bundle))
+    assert found == ({"dsl"} if case.is_way else set())

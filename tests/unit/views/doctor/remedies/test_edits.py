@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -11,8 +11,14 @@ from natscope.model.journey import Chain, Rule
 from natscope.views.doctor.remedies.edits import (
     Words,
     adding,
+    before,
+    deleted,
     inserting,
+    lacks_handle,
+    replaced,
+    with_addresses,
     with_ports,
+    without_ports,
 )
 
 ONE = Words("tcp dport 1 accept", "-p tcp --dport 1 -j ACCEPT")
@@ -112,3 +118,77 @@ SOURCES = [
 def test_a_source_rule_is_given_ports(source: Source) -> None:
     rule = Rule("ip", "nat", "POSTROUTING", source.text)
     assert with_ports(rule, "tcp", "5000-5999") == source.ranged
+
+
+@dataclass(frozen=True)
+class Changed:
+    text: str
+    plain: str | None
+    """Without its ports."""
+    more: str | None
+    """Of more addresses."""
+    family: str = "ip"
+    version: int = 4
+
+
+CHANGED = [
+    Changed('oifname "wan" masquerade', None, 'oifname "wan" snat to FIRST-LAST'),
+    Changed(
+        "meta l4proto { tcp, udp } counter packets 3 bytes 9 masquerade to :1-2 random",
+        "meta l4proto { tcp, udp } counter masquerade random",
+        "meta l4proto { tcp, udp } counter snat to FIRST-LAST:1-2 random",
+    ),
+    Changed(
+        'tcp dport 1 snat to 203.0.113.1-203.0.113.8:1-2 comment "masquerade to :3-4"',
+        'tcp dport 1 snat to 203.0.113.1-203.0.113.8 comment "masquerade to :3-4"',
+        'tcp dport 1 snat to FIRST-LAST:1-2 comment "masquerade to :3-4"',
+    ),
+    Changed(
+        "udp dport 1 snat ip6 to [2001:db8::1]:1-2",
+        "udp dport 1 snat ip6 to 2001:db8::1",
+        "udp dport 1 snat ip6 to [FIRST]-[LAST]:1-2",
+        "inet",
+        6,
+    ),
+    Changed("snat to 2001:db8::1", None, "snat to FIRST-LAST", "ip6", 6),
+    Changed("masquerade", None, "snat ip to FIRST-LAST", "inet"),
+    Changed("snat ip to ip saddr map @blocks", None, None),
+    Changed(
+        "-A POSTROUTING -p tcp -j MASQUERADE --to-ports 1-2 --random",
+        "-A POSTROUTING -p tcp -j MASQUERADE --random",
+        "-A POSTROUTING -p tcp -j SNAT --to-source FIRST-LAST:1-2 --random",
+    ),
+    Changed(
+        "-A POSTROUTING -p tcp -j SNAT --to-source 203.0.113.1:1-2",
+        "-A POSTROUTING -p tcp -j SNAT --to-source 203.0.113.1",
+        "-A POSTROUTING -p tcp -j SNAT --to-source FIRST-LAST:1-2",
+    ),
+    Changed(
+        "-A POSTROUTING -p tcp -j SNAT --to-source [2001:db8::1]:1-2",
+        "-A POSTROUTING -p tcp -j SNAT --to-source 2001:db8::1",
+        "-A POSTROUTING -p tcp -j SNAT --to-source [FIRST]-[LAST]:1-2",
+        "ip6",
+        6,
+    ),
+]
+
+
+@pytest.mark.parametrize("one", CHANGED, ids=lambda one: one.text)
+def test_a_source_rule_loses_its_ports_and_gets_more_addresses(one: Changed) -> None:
+    rule = Rule(one.family, "nat", "POSTROUTING", one.text)
+    assert without_ports(rule) == one.plain
+    assert with_addresses(rule, one.version) == one.more
+
+
+def test_a_rule_whose_handle_is_known_is_named_by_it() -> None:
+    rule = Rule("ip", "nat", "post", "masquerade", handle=7, number=1)
+    assert not lacks_handle(rule)
+    assert lacks_handle(replace(rule, handle=None))
+    assert deleted(rule) == "nft delete rule ip nat post handle 7"
+    assert before(rule, "accept") == "nft insert rule ip nat post handle 7 accept"
+    assert replaced(rule, 'iifname "a*" comment "it\'s"') == (
+        'nft replace rule ip nat post handle 7 \'iifname "a*" comment "it\'"\'"\'s"\''
+    )  # as a shell reads it
+    saved = replace(rule, text="-A post -j DROP", handle=None, tool="iptables-nft")
+    assert not lacks_handle(saved)
+    assert deleted(saved) == "iptables-nft -t nat -D post 1"

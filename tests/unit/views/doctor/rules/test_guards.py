@@ -13,14 +13,15 @@ import pytest
 
 from natscope import uapi
 from natscope.filter.compiled import parse
-from natscope.model.bundle import Neighbour, RoutingRule
+from natscope.model.bundle import LinkAddress, Neighbour, RoutingRule
 from natscope.model.finding import Severity
 from natscope.model.flow import Flow
+from natscope.model.measured import Program
 from natscope.model.tuples import FlowTuple
 from natscope.rehearse.attribution.shapes import by_shape
 from natscope.views.doctor.diagnosis import diagnose
 from natscope.views.doctor.snapshot import Snapshot
-from unit.views.doctor.boxes import LINKS, PUBLIC, REPLIED, Box
+from unit.views.doctor.boxes import LINKS, NOW_NS, PUBLIC, REPLIED, Box
 
 NEW = uapi.Status.CONFIRMED
 SNAT, DNAT = uapi.Status.SRC_NAT, uapi.Status.DST_NAT
@@ -45,6 +46,7 @@ def flow(src: str, dst: str, reply_src: str, reply_dst: str, status: int) -> Flo
 TO_GONE = flow(VISITOR, PUBLIC, HOST, VISITOR, NEW | DNAT)
 PLAIN = flow(HOST, VISITOR, VISITOR, HOST, NEW)
 GONE = flow(HOST, VISITOR, VISITOR, "203.0.113.99", NEW | SNAT)
+OWN = flow(HOST, VISITOR, VISITOR, PUBLIC, NEW | SNAT)
 NEAR = flow(HOST, PUBLIC, OTHER, HOST, NEW | DNAT)
 
 
@@ -193,9 +195,88 @@ def test_a_forward_is_told_when_it_is_hit_and_makes_no_flow(
     assert bool(found) is (hits >= 2 and not is_there)
 
 
+@pytest.mark.parametrize("age_ms", [1, 60_000], ids=["a new flow", "an old one"])
+def test_a_forward_the_texts_call_shut_is_not_while_flows_of_it_begin(
+    age_ms: int,
+) -> None:
+    began = NOW_NS - age_ms * 1_000_000
+    flows = (
+        replace(flow(VISITOR, PUBLIC, OTHER, VISITOR, NEW | DNAT), start_ns=began),
+    )
+    box = Box(flows, FORWARD + ACCEPTS, measured={"hits_rose": {}})
+    assert bool(box.findings("R11")) is (age_ms > box.snapshot.interval_s * 1000)
+
+
+@dataclass(frozen=True)
+class Lacking:
+    id: str
+    severity: Severity | None
+    programs: tuple[Program, ...] = ()
+    mac: str | None = None
+
+
+LACKING = [
+    Lacking("nobody has it", Severity.WARNING),
+    Lacking("another host has it", Severity.INFO, mac="02:00:00:00:00:01"),
+    Lacking("of two boxes", None, (Program(7, "keepalived"),)),
+]
+
+
+@pytest.mark.parametrize("case", LACKING, ids=lambda case: case.id)
+def test_a_forward_of_an_address_the_box_lacks_is_told(case: Lacking) -> None:
+    rules = FORWARD.replace(PUBLIC, "203.0.113.9")
+    told = {"hits_rose": {}, "programs": case.programs}
+    snapshot = Box(nft=rules, measured=told).snapshot
+    held = Neighbour(ip_address("203.0.113.9"), "wan", case.mac, ("STALE",))
+    snapshot = replace(snapshot, bundle=replace(snapshot.bundle, neighbours=(held,)))
+    found = diagnose(snapshot, only=["R37"])
+    assert found.not_checked == ()
+    assert [one.severity for one in found.findings] == (
+        [] if case.severity is None else [case.severity]
+    )
+
+
+def test_what_is_to_be_explained_comes_by_the_interface_that_has_the_address() -> None:
+    wan, lan = LINKS
+    other = LinkAddress(ip_address("192.0.2.1"), 24)
+    second = replace(wan, name="wan2", index=4, addresses=(other,))
+    rules = FORWARD.replace(PUBLIC, "192.0.2.1")
+    rose = {"hits_rose": {"ip nat pre 1": 3}}
+    (found,) = Box(nft=rules, links=(wan, second, lan), measured=rose).findings("R11")
+    assert found.remedies[0].command.endswith(" to 192.0.2.1:5000 in wan2")
+
+
+def test_remedies_that_delete_flows_say_so() -> None:
+    (hairpin,) = Box((NEAR,), FORWARD).findings("R10")
+    assert "natscope delete" in hairpin.remedies[0].command
+    assert hairpin.remedies[0].is_destructive
+
+
+@pytest.mark.parametrize("answered", [0, 3])
+def test_a_few_that_wait_for_an_answer_among_many_are_no_trouble(answered: int) -> None:
+    """Of a stale public address the box still has."""
+    waits = [replace(replied(OWN), id=1, timeout=120)]
+    rest = [
+        replace(waits[0], id=10 + n, orig=replace(OWN.orig, sport=7100 + n))
+        for n in range(answered)
+    ]
+    rules = MASQUERADE.replace("masquerade", "snat to 203.0.113.50")
+    box = Box((*waits, *rest), rules, measured={"unanswered": (1,)})
+    found = diagnose(attributed(box), only=["R09"]).findings
+    assert [len(one.flows) for one in found] == ([] if answered else [1])
+
+
 def test_rules_that_could_not_be_read_make_no_flow_stale() -> None:
     snapshot = Box((TO_GONE, GONE), FORWARD).snapshot
     bundle = replace(snapshot.bundle, missing=("ipsets: not permitted",))
     made = by_shape(snapshot.flows, snapshot.nat_rules, bundle)
     unsure = replace(snapshot, bundle=bundle, made=made)
     assert diagnose(unsure, only=["R07", "R09"]).findings == ()
+
+
+def test_a_box_whose_addresses_are_not_known_has_no_flow_of_a_lost_address() -> None:
+    box = Box((GONE,), MASQUERADE)
+    assert len(diagnose(attributed(box), only=["R09"]).findings) == 1
+    found = diagnose(attributed(replace(box, links=())), only=["R09"])
+    assert found.findings == ()
+    assert [one.part for one in found.not_checked] == ["links"]

@@ -455,15 +455,15 @@ def test_what_was_not_read_is_not_checked() -> None:
         for rule in ("R13", "R15", "R21", "R22", "R23", "R24", "R28", "R33", "R34")
     }
     assert unknown == {
-        "R13": ["counters_rose"],
-        "R15": ["rose"],
+        "R13": ["counters"],
+        "R15": ["stats"],
         "R21": ["listeners"],
-        "R22": ["rose"],
-        "R23": ["counters_rose"],
+        "R22": ["stats"],
+        "R23": ["counters"],
         "R24": ["namespaces"],
         "R28": ["nics"],
-        "R33": ["counters_rose"],
-        "R34": ["counters_rose"],
+        "R33": ["counters"],
+        "R34": ["counters"],
     }
     assert [one.part for one in box.diagnosis("R20").not_checked] == ["expectations"]
     assert [one.part for one in box.diagnosis("R36").not_checked] == ["programs"]

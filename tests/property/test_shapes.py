@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from natscope import uapi
 from natscope.codec.text.natrules import nat_rules
-from natscope.model.bundle import Bundle, Ruleset
+from natscope.model.bundle import Bundle, Link, Ruleset
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
 from natscope.rehearse.attribution.shapes import by_shape
@@ -20,6 +20,7 @@ from natscope.table.flowtable import FlowTable
 HOSTS = [IPv4Address("10.0.0.0") + n for n in range(6)]
 PORTS = (0, 53, 54, 65535)
 PROTOS = {"udp": uapi.IPPROTO_UDP, "tcp": uapi.IPPROTO_TCP}
+LINKS = (Link("lo", 1, up=True, mtu=65536),)
 Range = tuple[int, int]
 
 
@@ -97,7 +98,7 @@ def test_a_flow_is_stale_exactly_when_no_rule_may_have_given_its_target(
 ) -> None:
     lines = "\n".join(rule.text() for rule in rules)
     text = f"table ip nat {{ chain pre {{ type nat hook prerouting priority 0\n{lines}\n}} }}"
-    bundle = Bundle(made_ns=0, rulesets=(Ruleset("nft", text),))
+    bundle = Bundle(0, links=LINKS, rulesets=(Ruleset("nft", text),))
     found = by_shape(FlowTable.from_flows(rows), nat_rules(bundle), bundle)
     stale = [found.makings[code].origin is Origin.STALE for code in found.of_row]
     assert stale == [
@@ -147,7 +148,7 @@ def test_a_wide_source_is_stale_exactly_when_no_pool_may_have_given_it(
 ) -> None:
     lines = "\n".join(rule.text() for rule in rules)
     text = f"table ip6 nat {{ chain post {{ type nat hook postrouting priority 0\n{lines}\n}} }}"
-    bundle = Bundle(made_ns=0, rulesets=(Ruleset("nft", text),))
+    bundle = Bundle(0, links=LINKS, rulesets=(Ruleset("nft", text),))
     server, udp = IPv6Address("2001:db8::1"), uapi.IPPROTO_UDP
     rows = [
         Flow(

@@ -27,6 +27,7 @@ class Priority:
 
 PRIORITIES = [
     Priority("a number", "-500", -500),
+    Priority("the first", "-2147483648", -(2**31)),
     Priority("zero", "0", 0),
     Priority("a word", "srcnat", 100),
     Priority("a word and more", "filter + 10", 10),

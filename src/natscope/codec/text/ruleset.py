@@ -33,7 +33,7 @@ _HANDLE = re.compile(r"# handle ([0-9]{1,18})\s*$")
 _TOLD_HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
 _SPACES = re.compile(r'("[^"]*")|\s+')
 _BASE = re.compile(r"type (\w+) hook (\w+)\b.* priority (.+)")
-_PRIORITY = re.compile(r"([a-z]+|[0-9]{1,9})?\s*(?:([+-])\s*([0-9]{1,9}))?$")
+_PRIORITY = re.compile(r"([a-z]+|[0-9]{1,10})?\s*(?:([+-])\s*([0-9]{1,10}))?$")
 _POLICY = re.compile(r"policy (\w+)")
 _NO_RULE = frozenset({"", "type", "policy", "flags", "devices", "comment"})
 """First words of what a chain holds beside its rules."""

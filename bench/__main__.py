@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checking.measure()
     tracing.measure()
     staleness.measure()
+    diagnosis.bundled()
     small, large = min(sizes), max(sizes)
     if small != large:
         per_flow = {size: (took - walk) / size for size, took in seconds.items()}

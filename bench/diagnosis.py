@@ -4,7 +4,8 @@
 
 Each command is a whole process; the ratio is of paired runs, natscope's time over that
 of ``conntrack -L``.  Before it, what an entry takes of the kernel's memory, beside what
-``natscope capacity`` reckons with; after it, what watching takes of a CPU.
+``natscope capacity`` reckons with; after it, what watching takes of a CPU, and a box in
+a bundle with a million flows.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.exhaustion import crowd
 from bench.fill import fill
 from bench.runs import command, paired, report, say
+from bench.staleness import box_of, flows_of
+from natscope.codec import flowcolumns
+from natscope.codec.bundle import encode
 from natscope.sources.memory import read_memory
 from natscope.sources.netns import new_namespace
 from natscope.views.capacity import Present, Sizing
 
 FLOWS, RUNS = 200_000, 3
+BUNDLED = 1_000_000
+RULES = (500, 5_000)
 NATSCOPE = (sys.executable, "-m", "natscope")
 COMMANDS = (
     ("timeouts",),
@@ -50,6 +58,21 @@ def measure(flows: int = FLOWS, runs: int = RUNS) -> None:
             mine, stock = paired(runs, ours, command("conntrack", "-L"))
             report(f"natscope {words[0]}", mine, "conntrack -L", stock)
         watch()
+
+
+def bundled(flows: int = BUNDLED, runs: int = RUNS) -> None:
+    """Commands on another's box in a file, with so many flows."""
+    packed = flowcolumns.pack(flows_of(flows, RULES[0]))
+    with tempfile.TemporaryDirectory() as directory:
+        for rules in RULES:
+            file = str(Path(directory, f"{rules}.json.gz"))
+            box = replace(box_of(rules), flows=packed)
+            Path(file).write_bytes(encode(box, compressed=True))
+            size = Path(file).stat().st_size >> 20
+            say(f"\na bundle of {flows} flows and {rules} rules: {size} MiB")
+            for words in (("doctor", "--bundle", file), ("count", file, "udp")):
+                run = command(*NATSCOPE, *words, codes=range(5))
+                report(f"natscope {words[0]}", [run() for _ in range(runs)])
 
 
 def watch() -> None:
@@ -95,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     entry()
     measure(options.flows, options.runs)
+    bundled(runs=options.runs)
 
 
 if __name__ == "__main__":

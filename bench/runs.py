@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,15 @@ _ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTE
 _WRITE = os.O_WRONLY | os.O_CREAT
 
 
-def command(*words: str, output: Path | str = os.devnull) -> Callable[[], Run]:
-    """A whole process, its output thrown away or put into a file."""
+def command(
+    *words: str,
+    output: Path | str = os.devnull,
+    codes: Container[int] = frozenset({0}),
+) -> Callable[[], Run]:
+    """A whole process, its output thrown away or put into a file.
+
+    ``codes`` are the exit codes it may end with.
+    """
     actions = [
         (os.POSIX_SPAWN_OPEN, fd, str(path), _WRITE, 0o600)
         for fd, path in ((1, output), (2, os.devnull))
@@ -48,9 +55,9 @@ def command(*words: str, output: Path | str = os.devnull) -> Callable[[], Run]:
             peak = max(peak, peak_mib(pid))
             time.sleep(POLL_S)
             ended, status = os.waitpid(pid, os.WNOHANG)
-        if status != 0:
-            msg = f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}"
-            raise RuntimeError(msg)
+        code = os.waitstatus_to_exitcode(status)
+        if code not in codes:
+            raise RuntimeError(f"{' '.join(words)} ended with {code}")
         return Run(time.perf_counter() - start, peak)
 
     return run

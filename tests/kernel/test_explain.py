@@ -152,8 +152,22 @@ def test_the_rule_that_translates_is_named(explain: Run, lab: Lab) -> None:
     (dnat,) = [phase for phase in journey["phases"] if phase["stage"] == "dnat"]
     (visit,) = dnat["visits"]
     listed = lab.run("box", ["nft", "-a", "list", "chain", "ip", "nat", "prerouting"])
-    assert f"{visit['rule']} # handle" in listed
+    assert f"{visit['rule']} # handle {visit['handle']}\n" in listed
     assert journey["entry"]["reply"]["src"] == "10.0.0.3"
+
+
+def test_a_rule_has_the_handle_the_box_knows_it_by(explain: Run, lab: Lab) -> None:
+    """The twin's own handles begin at 1, whatever was in the box before."""
+    chain = ["ip", "nat", "prerouting"]
+    other = ["ip daddr 203.0.113.1 tcp dport 8080 dnat to 10.0.0.4:80"]
+    lab.run("box", ["nft", "insert", "rule", *chain, *other])
+    listed = lab.run("box", ["nft", "-a", "list", "chain", *chain])
+    (handle,) = re.findall(r"dnat to 10\.0\.0\.4:80 # handle (\d+)$", listed, re.M)
+    try:
+        live = explain("--netns", lab.box.path, FORWARD, box=False)
+        assert f"# handle {handle}\n" in live[1]
+    finally:
+        lab.run("box", ["nft", "delete", "rule", *chain, "handle", handle])
 
 
 def test_the_answer_finds_its_way_back(explain: Run) -> None:

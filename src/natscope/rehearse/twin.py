@@ -14,6 +14,7 @@ from natscope import uapi
 from natscope.codec import legacytrace, packets, routes
 from natscope.codec.nflog import LoggedPacket
 from natscope.codec.text import ruleset, tracking
+from natscope.codec.text.natrules import rulesets
 from natscope.codec.traversal import Assembler, packet_of
 from natscope.errors import KernelError, NatscopeError
 from natscope.model.bundle import Bundle
@@ -172,7 +173,7 @@ class Twin(Closing):
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules of the twin, with their handles there."""
+        """The rules of the twin, with the handles the box has for them."""
         return self._listed.rules
 
     def made(self) -> Made:
@@ -286,7 +287,7 @@ class Twin(Closing):
         """The IP versions conntrack looks at."""
 
     def _ruleset(self) -> ruleset.RuleIndex:
-        """The rules with their handles in the twin."""
+        """The rules, found by their handles in the twin."""
         # -t: the elements of sets may be many, and are no rules
         listed = self._private.run(["nft", "-s", "-a", "-t", "list", "ruleset"])
         others = []
@@ -294,7 +295,8 @@ class Twin(Closing):
             family = "ip6" if tool.startswith("ip6") else "ip"
             text = self._private.run([f"{tool}-save", "-t", table])
             others.append(ruleset.parse_iptables(text, family=family, tool=tool))
-        return ruleset.joined(ruleset.parse_nft(listed), *others)
+        found = ruleset.joined(ruleset.parse_nft(listed), *others)
+        return found.told_by(rulesets(self.bundle))
 
     def _interfaces(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(

@@ -31,6 +31,7 @@ BRIDGE_PRIORITIES = {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300}
 _TOKENS = re.compile(r'"[^"]*"|#[^\n]*|[{};\n]|[^"#{};\n]+')
 _HANDLE = re.compile(r"# handle ([0-9]{1,18})\s*$")
 _TOLD_HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
+_COUNTED = re.compile(r"\bcounter packets [0-9]+ bytes [0-9]+")
 _SPACES = re.compile(r'("[^"]*")|\s+')
 _BASE = re.compile(r"type (\w+) hook (\w+)\b.* priority (.+)")
 _PRIORITY = re.compile(r"([a-z]+|[0-9]{1,10})?\s*(?:([+-])\s*([0-9]{1,10}))?$")
@@ -76,10 +77,32 @@ class RuleIndex:
         """A rule by its place, from 1: as iptables-legacy's TRACE names it."""
         return self._numbers.get((tool, family, table, chain, number))
 
+    def told_by(self, box: RuleIndex) -> RuleIndex:
+        """The same rules, found as before, with the handles a box has for them.
+
+        Who loads the text of a box gives its rules other handles.  A rule the box has
+        not, by its place and text, has none.
+        """
+
+        def told(rule: Rule) -> Rule:
+            place = (rule.tool, rule.family, rule.table, rule.chain)
+            other = box.numbered(*place, rule.number or 0)
+            is_same = other is not None and _plain(other) == _plain(rule)
+            return replace(rule, handle=other.handle if other and is_same else None)
+
+        found = RuleIndex(self.chains, map(told, self.rules))
+        found._handles = {key: told(rule) for key, rule in self._handles.items()}
+        return found
+
     def base_chains(self) -> tuple[Chain, ...]:
         """The chains that hang at a hook, in the order packets meet them there."""
         found = [chain for chain in self.chains if chain.hook is not None]
         return tuple(sorted(found, key=lambda c: (c.hook or 0, c.priority or 0)))
+
+
+def _plain(rule: Rule) -> str:
+    """A rule's text without what its counter says."""
+    return _COUNTED.sub("counter", rule.text)
 
 
 EMPTY = RuleIndex((), ())

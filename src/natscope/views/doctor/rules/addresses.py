@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 import numpy as np
+from numpy.typing import NDArray
 
 from natscope import uapi
 from natscope.codec.text.natmatch import asked
@@ -17,6 +18,7 @@ from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.measured import STANDBY
 from natscope.model.tuples import Address
 from natscope.table.age import idle_s
+from natscope.table.flowtable import FlowTable
 from natscope.views.doctor.reading.chains import arriving
 from natscope.views.doctor.reading.passage import came_by
 from natscope.views.doctor.reading.rows import Mask, examples, flows, is_set, is_unset
@@ -51,6 +53,7 @@ def rule_address(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding
 def _given(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
     """Source rules whose addresses are foreign, and whose flows nobody answers."""
     told = set()
+    publics = _Publics.of(snapshot.flows)
     for nat in snapshot.nat_rules:
         gives = nat.gives
         if gives is None or gives.kind != "snat" or gives.is_map or gives.is_prefix:
@@ -59,15 +62,36 @@ def _given(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
         if not spans or spans in told or _is_here(snapshot, spans):
             continue
         told.add(spans)
-        rows = _leaving_as(snapshot, spans)
-        lost = rows & is_unset(snapshot.flows, uapi.Status.SEEN_REPLY)
-        count = int(np.count_nonzero(lost))
-        if count >= thresholds.rule_address_flows and np.array_equal(lost, rows):
-            yield _unanswered(snapshot, nat, spans, rows)
+        at = _leaving_as(publics.table, spans)
+        if publics.answered[at].any():
+            continue
+        if publics.counts[at].sum() >= thresholds.rule_address_flows:
+            yield _unanswered(snapshot, nat, spans, _leaving_as(snapshot.flows, spans))
 
 
-def _leaving_as(snapshot: Snapshot, spans: tuple[Span, ...]) -> Mask:
-    table = snapshot.flows
+@dataclass(frozen=True, slots=True)
+class _Publics:
+    """The public addresses flows leave with: a box has few, and many rules."""
+
+    table: FlowTable
+    """A flow of each."""
+    counts: NDArray[np.intp]
+    """How many leave with it."""
+    answered: Mask
+    """Whether one of them is known to be, or not known not to be."""
+
+    @classmethod
+    def of(cls, table: FlowTable) -> _Publics:
+        """Those of a table."""
+        translated = table.mask(is_set(table, uapi.Status.SRC_NAT))
+        first, of_row = translated.group("family", "reply_dst")
+        counts = np.bincount(of_row, minlength=len(first))
+        lost = is_unset(translated, uapi.Status.SEEN_REPLY)
+        answered = np.bincount(of_row[~lost], minlength=len(first)) > 0
+        return cls(translated.take(first), counts, answered)
+
+
+def _leaving_as(table: FlowTable, spans: tuple[Span, ...]) -> Mask:
     rows = is_set(table, uapi.Status.SRC_NAT)
     version = 6 if is_of(spans[0], 6) else 4
     rows &= table["family"] == _NUMBERS[version]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from natscope.codec.text.natrule import Span, address_spans, port_span
+from natscope.codec.text.strings import emptied
 from natscope.model.bundle import Bundle
 from natscope.model.journey import Rule
 
@@ -23,7 +24,6 @@ _TABLE = re.compile(r"^table (\w+) (\S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL
 _MAP = re.compile(r"^([ \t]+)map (\S+) \{\n(.*?)^\1\}", re.MULTILINE | re.DOTALL)
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
 _USED = re.compile(r"\bmap (?:@(\S+)|\{([^}]*)\})")
-_STRING = re.compile(r'"[^"]*"')
 
 
 def maps(bundle: Bundle) -> dict[MapName, str]:
@@ -32,7 +32,7 @@ def maps(bundle: Bundle) -> dict[MapName, str]:
     for one in bundle.rulesets:
         if one.tool != "nft":
             continue
-        for family, table, body in _TABLE.findall(_STRING.sub('""', one.text)):
+        for family, table, body in _TABLE.findall(emptied(one.text)):
             for _, name, inner in _MAP.findall(body):
                 listed = _ELEMENTS.search(inner)
                 found[family, table, name] = "" if listed is None else listed[1]
@@ -46,7 +46,7 @@ def blocks(rule: Rule, named: Mapping[MapName, str]) -> tuple[Block, ...]:
         rule: of nft.
         named: see :func:`maps`.
     """
-    used = _USED.search(_STRING.sub('""', rule.text))
+    used = _USED.search(emptied(rule.text))
     if used is None:
         return ()
     elements = used[2]

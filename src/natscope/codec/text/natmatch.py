@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_network
 
 from natscope import uapi
 from natscope.codec.text.natrule import Span
+from natscope.codec.text.strings import masked
 from natscope.model.journey import Rule
 
 _VERSIONS = {"ip": 4, "ip6": 6}
@@ -27,7 +28,6 @@ _OIF = re.compile(r'\boif(?:name)? "([^"*]+)"')
 _ACTION = re.compile(r"(?<!\S)(?:snat|dnat|masquerade|redirect)(?!\S)")
 _CONCATENATED = re.compile(r"\S+ \S+(?: \. \S+ \S+)+ (?:!= |== )?(?:\{[^}]*\}|\S+)")
 _WORD = re.compile(r'"[^"]*"|\S+')
-_STRING = re.compile(r'"[^"]*"')
 _NUMBER = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 0xFFFF
 
@@ -59,10 +59,10 @@ def asked(rule: Rule) -> Asked:
 
 def _of_nft(rule: Rule) -> Asked:
     # a comment may hold any word
-    masked = _STRING.sub(lambda found: '"' + "_" * (len(found[0]) - 2) + '"', rule.text)
-    action = _ACTION.search(masked)
-    end = len(masked) if action is None else action.start()
-    head = masked[:end]
+    plain = masked(rule.text)
+    action = _ACTION.search(plain)
+    end = len(plain) if action is None else action.start()
+    head = plain[:end]
     if " . " in head:
         head = _CONCATENATED.sub(_blank, head)
     version = _VERSIONS.get(rule.family)

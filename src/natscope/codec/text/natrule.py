@@ -12,11 +12,12 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
+from natscope.codec.text.strings import emptied
+
 Kind = Literal["snat", "dnat", "masquerade", "redirect"]
 Span = tuple[int, int]
 """First and last, both within."""
 
-_STRING = re.compile(r'"[^"]*"')
 _NFT = re.compile(
     r"(?<!jump )(?<!goto )(?<!\S)(?:"
     r"(?P<to>[sd]nat)\s+(?:(?:ip6?|inet)\s+)?(?P<prefix>prefix\s+)?"
@@ -69,7 +70,7 @@ def given(text: str) -> Given | None:
     Args:
         text: the rule, of nft or beginning with ``-A CHAIN`` of iptables.
     """
-    plain = _STRING.sub('""', text)
+    plain = emptied(text)
     if plain.startswith("-A "):
         return _of_iptables(plain)
     if (found := _XT.search(text)) is not None:
@@ -89,7 +90,7 @@ def has_doubt(text: str) -> bool:
     By chance, by time, by what it counted, or by what only the real packet has: its
     sender's MAC address, the program that sent it.
     """
-    return _DOUBT.search(_STRING.sub('""', text)) is not None
+    return _DOUBT.search(emptied(text)) is not None
 
 
 def _of_iptables(text: str) -> Given | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from natscope.codec.text.natrule import Given, given
 from natscope.codec.text.ruleset import ChainName, RuleIndex, parse_iptables, parse_nft
+from natscope.codec.text.strings import emptied
 from natscope.model.bundle import Bundle
 from natscope.model.journey import Chain, Hook, Rule
 
@@ -21,7 +22,6 @@ _ORDER = (Hook.PREROUTING, Hook.OUTPUT, Hook.INPUT, Hook.POSTROUTING)
 _COUNTER = re.compile(r"\bcounter packets ([0-9]{1,20}) bytes ([0-9]{1,20})")
 _SAVED = re.compile(r"\[([0-9]{1,20}):([0-9]{1,20})\] -A (\S+)")
 _TARGET = re.compile(r"\b(?:jump|goto) ([^\s,;{}]+)|-[jg] (\S+)")
-_STRING = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def shown(text: str) -> str:
 
 
 def _nat_rule(rule: Rule, counted: Mapping[Place, tuple[int, int]]) -> NatRule:
-    counter = _COUNTER.search(_STRING.sub('""', rule.text))
+    counter = _COUNTER.search(emptied(rule.text))
     totals = counted.get(place(rule))
     if counter is not None:
         totals = int(counter[1]), int(counter[2])
@@ -159,5 +159,5 @@ def _steps(
     """The rules of a chain, each followed by the chains it leads to."""
     for rule in rules.get(chain, ()):
         yield rule
-        for target in _TARGET.findall(_STRING.sub('""', rule.text)):
+        for target in _TARGET.findall(emptied(rule.text)):
             yield (*chain[:2], target[0] or target[1])

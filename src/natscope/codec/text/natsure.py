@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import given, has_doubt
+from natscope.codec.text.strings import emptied
 from natscope.model.journey import Rule
 
-_STRING = re.compile(r'"[^"]*"')
 _VALUE = r"(?:\{[^}@]*\}|[^\s{}!@]+)"
 _NFT_KNOWN = re.compile(
     rf"\bip6? [sd]addr {_VALUE}(?! \.)|\b(?:tcp|udp|sctp) dport {_VALUE}(?! \.)"
@@ -53,7 +53,7 @@ def taken(rule: Rule) -> Taken | None:
     if rule.text.startswith("-A "):
         rest, iif = _IPTABLES_KNOWN.sub("", rule.text), _IPTABLES_IIF.search(rule.text)
     else:
-        masked = _STRING.sub('""', rule.text)
+        masked = emptied(rule.text)
         action = _NFT_ACTION.search(masked)
         if action is None:
             return None

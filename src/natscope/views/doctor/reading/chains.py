@@ -10,9 +10,9 @@ import re
 
 from natscope.codec.text.natrules import Place, by_chain, place, reachable
 from natscope.codec.text.ruleset import RuleIndex
+from natscope.codec.text.strings import emptied
 from natscope.model.journey import Chain, Hook, Rule, Verdict
 
-_STRING = re.compile(r'"[^"]*"')
 _CONNTRACK = -200
 """NF_IP_PRI_CONNTRACK: chains before it know no state."""
 _DROPS_INVALID = re.compile(
@@ -135,4 +135,4 @@ def _accepts_blindly(rule: Rule) -> bool:
 
 
 def _plain(rule: Rule) -> str:
-    return _STRING.sub('""', rule.text)
+    return emptied(rule.text)

@@ -16,6 +16,7 @@ from natscope import uapi
 from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given, Span
 from natscope.codec.text.natrules import by_chain, reachable
+from natscope.codec.text.strings import emptied
 from natscope.model.bundle import Family
 from natscope.model.journey import Chain, Hook, Rule, Verdict
 from natscope.views.doctor.reading.chains import base_chains
@@ -26,7 +27,6 @@ from natscope.views.doctor.reading.ways import (
 )
 from natscope.views.doctor.snapshot import Snapshot
 
-_STRING = re.compile(r'"[^"]*"')
 _ACCEPTS = re.compile(r"(?<!\S)(?:accept|queue|vmap)\b|-j (?:ACCEPT|NFQUEUE)\b")
 _CLOSES = re.compile(
     r"(?:counter(?: packets \d+ bytes \d+)? )?(?:drop|reject\b.*)(?: comment .*)?$"
@@ -166,7 +166,7 @@ class ForwardHook:
 
 def _accepting(rule: Rule) -> _Accepting | None:
     """What a rule accepts of new flows; None: nothing."""
-    plain = _STRING.sub('""', rule.text)
+    plain = emptied(rule.text)
     if not _ACCEPTS.search(plain):
         return None
     is_sure = _FORWARDED.search(plain) is not None

@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass
 
 from natscope.codec.text.natrules import shown
+from natscope.codec.text.strings import masked
 from natscope.model.bundle import Bundle
 from natscope.model.journey import Chain, Rule
 
@@ -20,7 +21,6 @@ _SOURCES = (
     (re.compile(r"--to-source [\d.]+(?:-[\d.]+)?(?=\s|$)"), r"\g<0>:{}"),
 )
 """Source rules that name no ports, and the same with a range."""
-_STRING = re.compile(r'"[^"]*"')
 _RANGES = (
     (re.compile(r"\bmasquerade to :[\d-]+"), "masquerade"),
     (re.compile(r"(\bsnat (?:ip )?to [\d.-]+):[\d-]+"), r"\1"),
@@ -132,7 +132,7 @@ def without_ports(rule: Rule) -> str | None:
     gives it by a map."""
     text = shown(rule.text)
     for ranged, plain in _RANGES:
-        if found := ranged.search(_masked(text)):
+        if found := ranged.search(masked(text)):
             return f"{text[: found.start()]}{found.expand(plain)}{text[found.end() :]}"
     return None
 
@@ -149,7 +149,7 @@ def with_addresses(rule: Rule, version: int) -> str | None:
     text = shown(rule.text)
     family = {4: "ip ", 6: "ip6 "}[version] if rule.family == "inet" else ""
     for pattern, words in _GIVEN:
-        if found := pattern.search(_masked(text)):
+        if found := pattern.search(masked(text)):
             given = "FIRST-LAST"
             if found["ports"]:
                 given = "[FIRST]-[LAST]" if version == 6 else given
@@ -157,11 +157,6 @@ def with_addresses(rule: Rule, version: int) -> str | None:
             put = f"{words.format(family=family)} {given}"
             return f"{text[: found.start()]}{put}{text[found.end() :]}"
     return None
-
-
-def _masked(text: str) -> str:
-    """A rule with nothing in its strings: a comment may hold any word."""
-    return _STRING.sub(lambda found: f'"{" " * (len(found[0]) - 2)}"', text)
 
 
 def _command(

@@ -10,6 +10,7 @@ from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrule import Given
 from natscope.codec.text.natrules import NatRule, by_chain, reachable
+from natscope.codec.text.strings import emptied
 from natscope.model.bundle import Bundle, Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.journey import Chain, Hook, Verdict
@@ -22,7 +23,6 @@ from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 
-_STRING = re.compile(r'"[^"]*"')
 _ACCEPTS = re.compile(
     r"\b(?:accept|queue|jump|goto|vmap)\b|-[jg] (?!DROP\b|REJECT\b|N?F?LOG\b)"
 )
@@ -210,7 +210,7 @@ def dropping(snapshot: Snapshot, version: int) -> list[Chain]:
         for chain in base_chains(snapshot.ruleset, family, Hook.FORWARD)
         if chain.policy is Verdict.DROP
         and not any(
-            _ACCEPTS.search(_STRING.sub('""', rule.text))
+            _ACCEPTS.search(emptied(rule.text))
             for rule in reachable(rules, (chain.family, chain.table, chain.name))
         )
     ]

@@ -10,10 +10,10 @@ the places a round may begin at lead past taken ports alone.  (Left out: the off
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from numpy.typing import NDArray
+
+from natscope.model.release import release
 
 Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -25,7 +25,6 @@ HARDER = 32
 """NF_NAT_HARDER_THRESH: the last tries of a round also take the port of a closing
 connection, if the new one's sequence numbers are ahead (since 6.5)."""
 _EVICTS_SINCE = (6, 5)
-_RELEASE = re.compile(r"(\d+)\.(\d+)")
 ROUNDS = (128, 64, 32, 16, 8)
 """Ports looked at, round by round, in a range of more than 128."""
 DRAWN = 1 << 16
@@ -46,8 +45,8 @@ def evicts(kernel: str | None) -> bool:
     Args:
         kernel: uname(2)'s release; of one that is not known, no.
     """
-    found = _RELEASE.match(kernel or "")
-    return found is not None and (int(found[1]), int(found[2])) >= _EVICTS_SINCE
+    found = release(kernel)
+    return found is not None and found >= _EVICTS_SINCE
 
 
 def trouble_at(size: int) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.release import release
 from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import is_local
@@ -31,7 +32,6 @@ _FIXED = frozenset({41641, 51820, 51821})
 _FEW_PORTS = 1000
 """A forward of more is a host's own address, not a port that is taken."""
 _VS = "net/ipv4/vs"
-_VERSION = re.compile(r"(\d+)\.(\d+)")
 _REUSE_MENDED = (5, 9)
 """f0a5e4d7a594: a reused port no longer waits for the old flow's end."""
 
@@ -226,12 +226,12 @@ def port_reuse(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
     """R27: IPVS delays a client that uses a port again, on kernels before 5.9."""
     mode = snapshot.sysctl(f"{_VS}/conn_reuse_mode")
     tracked = snapshot.sysctl(f"{_VS}/conntrack")
-    version = _VERSION.match(snapshot.bundle.kernel or "")
+    version = release(snapshot.bundle.kernel)
     if mode is None or tracked is None or version is None:
         return  # no IPVS here
     if not mode or not tracked:
         return
-    if (int(version[1]), int(version[2])) >= _REUSE_MENDED:
+    if version >= _REUSE_MENDED:
         return
     setting = ("net.ipv4.vs.conn_reuse_mode", "0")
     yield Finding(

@@ -10,6 +10,7 @@ import numpy as np
 from natscope import uapi
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.flow import Flow
+from natscope.model.release import release
 from natscope.table.flowtable import FlowTable
 from natscope.views.capacity import BUCKET_BYTES, ENTRY_BYTES, EXTENSION_BYTES
 from natscope.views.doctor.reading.losses import Losses
@@ -26,7 +27,6 @@ _STATES = 3
 """TCP states named, the most frequent first."""
 _WORTH_NAMING = 1.0
 """Per cent of the flows, for an address to be named."""
-_RELEASE = re.compile(r"(\d+)\.(\d+)")
 _SHORT_CHAINS = ((5, 15), (6, 2))
 """First and last release with the limit of 8 to 32 entries a chain (c9c3b6811f74);
 distributions took it back, or did not."""
@@ -157,14 +157,12 @@ def _more_buckets(snapshot: Snapshot, entries: int, *, is_refused: bool) -> Reme
     return Remedy(f"sysctl -w {_BUCKETS}={wanted}", about, sysctl=(_BUCKETS, wanted))
 
 
-def _upgrade(release: str | None) -> str:
-    found = _RELEASE.match(release or "")
-    if found is None:
-        return ""
-    if not _SHORT_CHAINS[0] <= (int(found[1]), int(found[2])) <= _SHORT_CHAINS[1]:
+def _upgrade(kernel: str | None) -> str:
+    found = release(kernel)
+    if found is None or not _SHORT_CHAINS[0] <= found[:2] <= _SHORT_CHAINS[1]:
         return ""
     return (
-        f" Linux {release} may still have the limit of 8 to 32, which is hit long "
+        f" Linux {kernel} may still have the limit of 8 to 32, which is hit long "
         "before that: upgrade it."
     )
 

@@ -12,6 +12,7 @@ from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrules import shown
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.journey import Rule as TextRule
+from natscope.model.release import release
 from natscope.table.flowtable import FlowTable
 from natscope.views.doctor.reading.chains import uncounted_flowtables
 from natscope.views.doctor.reading.rows import Mask, examples, flows, has_port, is_set
@@ -30,7 +31,6 @@ _RANDOM = re.compile(
     r"|(?<= )(?:(?:fully-)?random,)+)"
 )
 """What draws a port at random, behind its action."""
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _MENDED = (5, 7)
 _MENDED_STABLE = {(4, 19): 123, (5, 4): 41, (5, 6): 13}
 """The outer checksum of a translated VXLAN packet is right from here on."""
@@ -82,7 +82,7 @@ def tunnels(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
     port = int(table["orig_dport"][rows][0])
     rose = snapshot.measured.counters_rose or {}
     wrong = sum(rose.get(name, 0) for name in _CHECKSUMS)
-    is_harmed = wrong > 0 or not _is_mended(snapshot.bundle.kernel or "")
+    is_harmed = wrong > 0 or not _is_mended(snapshot.bundle.kernel)
     facts = [Fact("tunnel flows", count), Fact("port", port)]
     facts += [Fact("wrong UDP checksums", wrong, "packets")] if wrong else []
     found = examples(table, rows)
@@ -110,15 +110,12 @@ def tunnels(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
     )
 
 
-def _is_mended(kernel: str) -> bool:
-    told = _VERSION.match(kernel)
+def _is_mended(kernel: str | None) -> bool:
+    told = release(kernel)
     if told is None:
         return False
-    release = int(told[1]), int(told[2])
-    needed = _MENDED_STABLE.get(release)
-    if needed is None:
-        return release >= _MENDED
-    return int(told[3] or 0) >= needed
+    needed = _MENDED_STABLE.get(told[:2])
+    return told >= _MENDED if needed is None else told[2] >= needed
 
 
 def _without_offload(snapshot: Snapshot) -> Iterator[Remedy]:

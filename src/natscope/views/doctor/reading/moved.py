@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrule import Span
 from natscope.codec.text.natrules import NatRule
 from natscope.table.nat import is_local
-from natscope.views.doctor.reading.rows import Mask
+from natscope.views.doctor.reading.rows import Mask, by_version
 from natscope.views.doctor.reading.spans import addresses_within, is_of
 from natscope.views.doctor.reading.ways import is_routed_by_rules, link, outgoing
 from natscope.views.doctor.snapshot import Snapshot
-
-_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 
 
 def moved(snapshot: Snapshot, rows: Mask) -> Mask:
@@ -31,10 +28,7 @@ def moved(snapshot: Snapshot, rows: Mask) -> Mask:
     found = np.zeros(len(rows), np.bool_)
     if is_routed_by_rules(snapshot.bundle):
         return found
-    for version, family in _FAMILIES.items():
-        at = np.flatnonzero(rows & (snapshot.flows["family"] == family))
-        if len(at) == 0:
-            continue
+    for version, at in by_version(snapshot.flows, rows):
         table = snapshot.flows.take(at)
         names, codes = outgoing(snapshot.bundle, version, table["reply_src"])
         own = snapshot.addresses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from natscope.table.grouping import group_rows
 from natscope.table.records import address_at
 
 Mask = NDArray[np.bool_]
+Places = NDArray[np.intp]
+
+_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 
 TCP_STATE = {name: value for value, name in enumerate(uapi.TCP_STATES)}
 
@@ -29,6 +33,14 @@ class Most:
     count: int
     rows: Mask
     """Those that have it."""
+
+
+def by_version(table: FlowTable, rows: Mask) -> Iterator[tuple[int, Places]]:
+    """Where some rows stand, those of IPv4 and of IPv6 apart; of neither, if none."""
+    for version, family in _FAMILIES.items():
+        at = np.flatnonzero(rows & (table["family"] == family))
+        if len(at):
+            yield version, at
 
 
 def flows(count: int) -> str:

@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from natscope import uapi
 from natscope.codec.text.natrule import Span, given
 from natscope.codec.text.natrules import by_chain
 from natscope.codec.text.natsure import Taken, taken
@@ -21,12 +20,11 @@ from natscope.model.journey import Chain, Hook, Rule
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import is_local
 from natscope.views.doctor.reading.chains import base_chains
+from natscope.views.doctor.reading.rows import Mask, by_version
 from natscope.views.doctor.reading.spans import addresses_within, ports_within
 from natscope.views.doctor.reading.ways import is_routed_by_rules, outgoing
 from natscope.views.doctor.snapshot import Snapshot
 
-Mask = NDArray[np.bool_]
-_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 _NOT_FORWARDED: Mapping[int, tuple[Span, ...]] = {
     4: ((0xE000_0000, 0xFFFF_FFFF),),
     6: ((0xFE80 << 112, (0xFEC0 << 112) - 1), (0xFF << 120, (1 << 128) - 1)),
@@ -44,10 +42,7 @@ def untranslated(snapshot: Snapshot, rows: Mask) -> dict[str, Mask]:
     found: dict[str, Mask] = {}
     if is_routed_by_rules(snapshot.bundle):
         return found
-    for version, family in _FAMILIES.items():
-        at = np.flatnonzero(rows & (snapshot.flows["family"] == family))
-        if len(at) == 0:
-            continue
+    for version, at in by_version(snapshot.flows, rows):
         table = snapshot.flows.take(at)
         first = _FirstPackets(snapshot, table, version)
         left = first.begin_elsewhere

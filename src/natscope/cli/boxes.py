@@ -184,10 +184,9 @@ def known_flows(options: argparse.Namespace, bundle: Bundle) -> Iterator[Source]
     """
     with flows(bundle, is_live=is_live(options), netns=options.netns) as source:
         if source is None:
-            what = options.bundle or "a box of --ip"
-            raise NatscopeError(
-                f"{what} has no flows", hint="natscope bundle --flows FILE has them"
-            )
+            from natscope.sources.bundleflows import BundleFlows
+
+            source = BundleFlows(bundle, options.bundle or "a box of --ip")
         yield source
 
 

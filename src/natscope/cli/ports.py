@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 from natscope.cli import diagnostics, formats, inputs, moments, output
 from natscope.cli.diagnostics import UsageError
 from natscope.cli.repeat import HOME_AND_CLEAR, LONGEST_S, SHORTEST_S
-from natscope.errors import NatscopeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,7 +104,7 @@ def run(argv: list[str]) -> int:
     options = inputs.parse(parser(), argv)
     file, words = inputs.split_words(options)
     from natscope.sources.bundle import load
-    from natscope.sources.bundleflows import is_bundle
+    from natscope.sources.bundleflows import BundleFlows, is_bundle
 
     if file is not None and options.bundle is None and is_bundle(file):
         options.bundle, file = file, None  # its rules are beside its flows
@@ -113,15 +112,8 @@ def run(argv: list[str]) -> int:
     wanted = inputs.filter_of(words)
     box = None if options.bundle is None else load(options.bundle)
     if box is not None and file is None:
-        from natscope.cli import boxes
-
-        with boxes.flows(box, is_live=False) as source:
-            if source is None:
-                raise NatscopeError(
-                    f"{options.bundle} has no flows",
-                    hint="natscope bundle --flows FILE has them",
-                )
-            return _once(options, source, wanted, _Makings(box, is_live=False))
+        flows = BundleFlows(box, options.bundle)
+        return _once(options, flows, wanted, _Makings(box, is_live=False))
     with inputs.opened(options, file) as source:
         makings = _Makings(box, is_live=file is None, netns=options.netns)
         if options.watch is not None:

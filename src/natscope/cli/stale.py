@@ -135,18 +135,13 @@ class _Found:
 def _in_bundle(
     options: argparse.Namespace, wanted: Filter | None
 ) -> tuple[Bundle, FlowTable, Evidence]:
-    from natscope.cli import boxes
     from natscope.model.evidence import Evidence
     from natscope.sources.bundle import load
+    from natscope.sources.bundleflows import BundleFlows
 
     box = load(options.bundle)
     evidence = Evidence(now_ns=box.made_ns)
-    with boxes.flows(box, is_live=False) as source:
-        if source is None:
-            raise NatscopeError(
-                f"{options.bundle} has no flows", hint="natscope bundle --flows FILE"
-            )
-        table = source.table()
+    table = BundleFlows(box, options.bundle).table()
     if wanted is not None:
         table = table.mask(wanted.mask(table, evidence))
     return box, table, evidence

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Collection
 from datetime import UTC
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from natscope.cli import diagnostics, formats, output, stopping
 from natscope.model.event import EventKind
 from natscope.render import events as rows
 from natscope.render.event_lines import EventLines
+from natscope.sources.closing import Closing
 from natscope.table.events import Events
 from natscope.table.flowtable import FlowTable
 from natscope.views.lifecycle import Lifecycle, Told
@@ -33,7 +33,7 @@ _WIDE = 120
 """Columns of a terminal on which an event with IPv4 addresses fills a line."""
 
 
-class EventScreen:
+class EventScreen(Closing):
     """Shows batches as they come; ``shown`` counts lines, ``full`` ends it.
 
     Args:
@@ -66,15 +66,8 @@ class EventScreen:
         if not options.quiet:
             diagnostics.note(feed.begun())
 
-    def __enter__(self) -> EventScreen:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the line of progress."""
         self._status.clear()
 
     def show(self, batch: Events | None) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +69,7 @@ class EventStream(Closing):
         """Stop listening; iteration ends."""
         self._closed = True
         if self._readiness is not None:
-            self._readiness.leave()
+            self._readiness.close()
         self._subscription.close()
 
     def fileno(self) -> int:
@@ -136,7 +135,7 @@ class EventStream(Closing):
         return self._readiness
 
 
-class Readiness:
+class Readiness(Closing):
     """Wakes a coroutine when a descriptor is readable, until it is left.
 
     A generator that was broken off is left late, when its descriptor may be
@@ -149,18 +148,7 @@ class Readiness:
         self._event = asyncio.Event()
         self._loop.add_reader(fd, self._event.set)
 
-    def __enter__(self) -> Readiness:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.leave()
-
-    def leave(self) -> None:
+    def close(self) -> None:
         """Look at the descriptor no more."""
         if self._fd is not None:
             self._loop.remove_reader(self._fd)

@@ -43,7 +43,7 @@ CASES = [
     Case("TCP", f"meta l4proto tcp masquerade to :{FIVE}",
          lambda opened, at: connect(opened, INSIDE[at % 2])),
     Case("ids of ICMP", f"meta l4proto icmp snat to {PUBLIC}:{FIVE}", ping),
-    Case("ports at random", f"meta l4proto udp masquerade to :{FIVE} fully-random",
+    Case("ports at random", f"meta l4proto udp snat to {PUBLIC}:{FIVE} fully-random",
          lambda opened, at: send(opened, sport=2000 + at)),
     Case("IPv6", f"meta l4proto udp masquerade to :{FIVE}",
          lambda opened, _: send(opened, INSIDE_V6, SERVER_V6), "ip6"),

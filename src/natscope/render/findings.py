@@ -22,6 +22,7 @@ from natscope.views.doctor.diagnosis import BY_ID, Diagnosis
 from natscope.views.doctor.rule import Rule
 from natscope.views.fields import Reading, fields
 from natscope.views.listing import Page
+from natscope.views.shares import percent
 
 SCHEMA = "natscope.doctor/1"
 PAGES = "docs/reference/findings"
@@ -104,7 +105,7 @@ def _parts(box: Box) -> Iterator[str]:
     if box.flows is not None:
         yield f"{_count(box.flows, 'flow')}, {box.translated} translated"
     if box.entries is not None and box.limit:
-        yield f"table {100 * box.entries / box.limit:.1f} % of {box.limit}"
+        yield f"table {percent(box.entries / box.limit)} of {box.limit}"
 
 
 def _uplink(uplink: Uplink) -> str:

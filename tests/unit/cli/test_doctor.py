@@ -90,7 +90,7 @@ def test_a_watch_of_a_box_in_order_says_that_it_watches(
     assert told.err.decode().splitlines() == [
         "looking every 5 s: what changes is told",
         "box: uplink wan 203.0.113.1; 1 NAT rule; 0 flows, 0 translated; "
-        "table 0.0 % of 262144",
+        "table 0 % of 262144",
         "nothing found; 1 rule checked",
     ]
 

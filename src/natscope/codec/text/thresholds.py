@@ -1,7 +1,7 @@
 """Thresholds from a TOML file: names and numbers of a record of numbers.
 
 table_warning = 0.6
-snat_ports_high = 0.8
+ports_high = 0.8
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from natscope.model.finding import Severity
+from natscope.views.portalarms import PortLimits
 
 Share = Annotated[float, "share"]
 """Of a whole, which is 1."""
+_PORTS = PortLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,14 @@ class Thresholds:
     """R02: entries a chain; below, a look-up costs next to nothing."""
     load_critical: float = 15.0
     """R02: with chains limited to 40, refusals began here (netdev, 2023-03-07)."""
-    ports_warning: Share = 0.70
-    """R03: time to act; the search for a port still finds one."""
-    ports_high: Share = 0.87
-    """R03: with 64,512 ports the kernel dropped the first flow at 86.6 % (measured)."""
-    ports_critical: Share = 0.95
-    """R03: one new flow in twenty is lost (measured)."""
-    ports_fewest: int = 8
-    """R03: a range of fewer ports is meant for fixed services."""
+    ports_warning: Share = _PORTS.warning
+    """R03: as in ``natscope ports``; its reason is there."""
+    ports_high: Share = _PORTS.high
+    """R03: likewise."""
+    ports_critical: Share = _PORTS.critical
+    """R03: likewise."""
+    ports_fewest: int = _PORTS.fewest
+    """R03: likewise."""
     same_counters: Share = 0.05
     """R01: of the drops; so far insert_failed and drop may be apart, which are not read
     at one moment."""

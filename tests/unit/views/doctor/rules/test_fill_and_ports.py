@@ -19,8 +19,6 @@ from natscope.model.flow import Flow
 from natscope.model.measured import Namespace
 from natscope.table.flowtable import FlowTable
 from natscope.views.doctor.diagnosis import diagnose
-from natscope.views.doctor.thresholds import DEFAULT
-from natscope.views.portalarms import PortLimits
 from unit.views.doctor.boxes import INSIDE, OUTSIDE, PUBLIC, REPLIED, Box, snat, tcp
 
 POST = "chain c { type nat hook postrouting priority srcnat; policy accept;\n"
@@ -373,13 +371,3 @@ def test_ids_of_icmp_run_out_as_well() -> None:
     assert found.about == f"{PUBLIC} to icmp {OUTSIDE}"
     assert found.headline.startswith("63000 of 65536 ids of")
     assert len(found.flows) == 5
-
-
-def test_the_doctor_and_natscope_ports_begin_at_the_same_numbers() -> None:
-    limits, steps = PortLimits(), DEFAULT
-    assert (limits.warning, limits.high, limits.critical, limits.fewest) == (
-        steps.ports_warning,
-        steps.ports_high,
-        steps.ports_critical,
-        steps.ports_fewest,
-    )

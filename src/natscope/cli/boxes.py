@@ -17,7 +17,8 @@ from natscope.errors import DecodeError, NatscopeError
 from natscope.sources import whole
 
 if TYPE_CHECKING:
-    from natscope.model.bundle import Bundle, Family, Link, Route, Ruleset
+    from natscope.model.bundle import Bundle, Link, Route, Ruleset
+    from natscope.model.ipversion import Family
     from natscope.rehearse.twin import Twin
     from natscope.sources.base import Source
 

@@ -16,6 +16,7 @@ from natscope.codec.schema import EXPECTATION
 from natscope.codec.stats import CpuStats
 from natscope.errors import DecodeError
 from natscope.model.expectation import Expectation
+from natscope.model.ipversion import family_of
 from natscope.model.tuples import FlowTuple
 from natscope.uapi import CtaExpect, CtaStatsExp
 
@@ -199,7 +200,7 @@ def _tuple_cells(side: str, one: FlowTuple) -> dict[str, Any]:
 
 
 def _family(one: FlowTuple) -> int:
-    return uapi.AF_INET if one.src.version == 4 else uapi.AF_INET6
+    return family_of(one.src)
 
 
 def _request(

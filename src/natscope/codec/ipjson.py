@@ -14,12 +14,12 @@ from ipaddress import ip_network
 from natscope.codec.document import from_json, wrong
 from natscope.errors import DocumentError
 from natscope.model.bundle import (
-    Family,
     Link,
     Neighbour,
     Route,
     RoutingRule,
 )
+from natscope.model.ipversion import Family
 from natscope.uapi import rtnetlink
 
 _TYPE_NAMES = """

@@ -13,13 +13,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_netw
 
 from natscope.model.bundle import (
     Bundle,
-    Family,
     Link,
     LinkAddress,
     Nexthop,
     Route,
     RoutingRule,
 )
+from natscope.model.ipversion import Family
 from natscope.uapi import rtnetlink
 
 _OWN_ADDRESSES = {ip_address("127.0.0.1"), ip_address("::1")}

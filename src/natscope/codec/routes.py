@@ -61,7 +61,7 @@ def route_request(
             attributes.append(nla.build(kind, struct.pack(">H", port)))
     body = _RTMSG.pack(
         *(
-            uapi.AF_INET if packet.src.version == 4 else uapi.AF_INET6,
+            packet.family,
             width,
             width if is_from else 0,
         ),

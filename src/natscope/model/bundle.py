@@ -21,6 +21,7 @@ from ipaddress import (
 from typing import Annotated, Literal
 
 from natscope.model.evidence import Evidence, Interface
+from natscope.model.ipversion import VERSIONS, Family
 from natscope.model.measured import Measured
 from natscope.uapi import rtnetlink
 
@@ -33,7 +34,6 @@ MacAddress = Annotated[str, "mac"]
 """Six bytes as ip-link(8) prints them."""
 SysctlPath = Annotated[str, "sysctl"]
 """A path under /proc/sys, of net/ alone."""
-Family = Literal["inet", "inet6"]
 Tool = Literal[
     "nft",
     "iptables-nft",
@@ -43,7 +43,6 @@ Tool = Literal[
     "ipset",
 ]
 
-_FAMILIES: dict[int, Family] = {4: "inet", 6: "inet6"}
 _OF_CONNTRACK = "net/netfilter/nf_conntrack_"
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
@@ -133,7 +132,7 @@ class Route:
     @property
     def family(self) -> Family:
         """That of the destination."""
-        return _FAMILIES[self.dst.version]
+        return VERSIONS[self.dst.version].inet
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from natscope import uapi
+from natscope.model.ipversion import family_of
 from natscope.model.tuples import FlowTuple
 
 
@@ -78,7 +78,7 @@ class Flow:
     @property
     def family(self) -> int:
         """AF_INET or AF_INET6."""
-        return uapi.AF_INET if self.orig.src.version == 4 else uapi.AF_INET6
+        return family_of(self.orig.src)
 
     @property
     def proto(self) -> int:

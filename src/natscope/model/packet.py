@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from natscope import uapi
+from natscope.model.ipversion import family_of
 from natscope.model.tuples import Address, FlowTuple
 from natscope.uapi import SctpChunk, TcpFlag
 
@@ -141,7 +142,7 @@ class Packet:
     @property
     def family(self) -> int:
         """AF_INET or AF_INET6."""
-        return uapi.AF_INET if self.src.version == 4 else uapi.AF_INET6
+        return family_of(self.src)
 
     @property
     def is_icmp_error(self) -> bool:

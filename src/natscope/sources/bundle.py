@@ -20,10 +20,10 @@ from natscope.codec.text import loaders
 from natscope.errors import DecodeError, NatscopeError
 from natscope.model.bundle import (
     Bundle,
-    Family,
     Ruleset,
     Tool,
 )
+from natscope.model.ipversion import Family
 from natscope.sources import tools, whole
 from natscope.sources.netns import open_namespace
 

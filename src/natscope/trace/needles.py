@@ -23,12 +23,11 @@ from natscope.filter.syntax import (
     Tree,
     Where,
 )
+from natscope.model.ipversion import FAMILIES, VERSIONS
 
 MOST = 8
 """More alternatives than this are left to the filter: programs stay short."""
 _PORT_LIMIT = 0xFFFF
-_VERSION = {uapi.AF_INET: 4, uapi.AF_INET6: 6}
-_BITS = {4: 32, 6: 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class AddressNeedle:
 
     def words(self) -> list[tuple[int, int]]:
         """Value and mask of each 32 bits, the first first, of those that count."""
-        shifts = range(_BITS[self.version] - 32, -32, -32)
+        shifts = range(VERSIONS[self.version].bits - 32, -32, -32)
         parts = [
             (self.value >> shift & 0xFFFF_FFFF, self.mask >> shift & 0xFFFF_FFFF)
             for shift in shifts
@@ -62,7 +61,7 @@ class Needles:
 
     def of(self, family: int) -> tuple[tuple[AddressNeedle, ...], ...]:
         """The address groups, as far as a packet of one family can have them."""
-        version = _VERSION[family]
+        version = FAMILIES[family].number
         return tuple(
             tuple(needle for needle in group if needle.version == version)
             for group in self.addresses
@@ -75,7 +74,7 @@ class Needles:
 
 def needles(tree: Tree) -> Needles:
     """The needles of a filter's syntax tree."""
-    families = set(_VERSION)
+    families = set(FAMILIES)
     protocols: tuple[int, ...] = ()
     addresses: list[tuple[AddressNeedle, ...]] = []
     ports: list[tuple[tuple[int, int], ...]] = []
@@ -101,7 +100,9 @@ def needles(tree: Tree) -> Needles:
                 ports.append(_spans(spans))
     for group in addresses:
         versions = {needle.version for needle in group}
-        families = {family for family in families if _VERSION[family] in versions}
+        families = {
+            family for family in families if FAMILIES[family].number in versions
+        }
     return Needles(tuple(sorted(families)), protocols, tuple(addresses), tuple(ports))
 
 
@@ -137,5 +138,5 @@ def _address(address: AddressSpan | AddressBits) -> AddressNeedle | None:
     size = address.high - address.low + 1
     if size & (size - 1) or address.low % size:
         return None
-    whole = (1 << _BITS[address.version]) - 1
+    whole = (1 << VERSIONS[address.version].bits) - 1
     return AddressNeedle(address.version, address.low, whole ^ (size - 1))

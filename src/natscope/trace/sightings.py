@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from natscope import uapi
+from natscope.model.ipversion import FAMILIES
 from natscope.model.journey import (
     OWN_TABLES,
     Chain,
@@ -26,7 +27,6 @@ from natscope.trace.records import DROPPED, Record
 Points: TypeAlias = Mapping[Hook, tuple[int, ...]]
 """Priorities at each hook, ascending."""
 _TABLE = f"{OWN_TABLES}positions"
-_FAMILY = {uapi.AF_INET: "ip", uapi.AF_INET6: "ip6"}
 _LOOPBACK = "lo"
 _PURGED = "QUEUE_PURGE"
 """Freed with the queue it was in: a program closed its socket."""
@@ -107,7 +107,7 @@ class Reader:
         return Position(
             hook=hook,
             priority=self._points[hook][record.place],
-            family=_FAMILY[record.family],
+            family=FAMILIES[record.family].nft,
             packet=record.packet,
             time_ns=record.time_ns + self._wall,
             tracked=tracked,

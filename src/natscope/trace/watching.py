@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
 from itertools import product
 
 from natscope import uapi
+from natscope.model.ipversion import FAMILIES, IPV4, IpVersion
 from natscope.trace.needles import AddressNeedle, Needles
 
 FIRST, TRACKED, LAST = -500, -199, 500
@@ -26,7 +27,6 @@ _PER_SECOND, _BURST = 1000, 200
 """A traced packet costs some microseconds; a flood of them must not cost the box."""
 _MOST = 64
 """More rules than this, and the ports are left to the filter."""
-_FAMILIES = {uapi.AF_INET: ("ipv4", "ip", 32), uapi.AF_INET6: ("ipv6", "ip6", 128)}
 _PORTS = ", ".join(map(str, sorted(uapi.PORT_PROTOCOLS)))
 _UNTRANSLATED = (
     "ct state != related "
@@ -66,18 +66,18 @@ def matches(wanted: Needles, ends: tuple[str, ...]) -> Iterator[str]:
         # every packet is chosen by its header, none is left for conntrack
         if ends == _HEADER:
             known = len(wanted.families) == 1
-            yield f"meta nfproto {_FAMILIES[wanted.families[0]][0]}" if known else ""
+            yield f"meta nfproto {FAMILIES[wanted.families[0]].ipv}" if known else ""
         return
     for family in wanted.families:
         yield from _of_family(wanted, family, ends)
 
 
 def _of_family(wanted: Needles, family: int, ends: tuple[str, ...]) -> Iterator[str]:
-    nfproto, word, bits = _FAMILIES[family]
-    parts = [f"meta nfproto {nfproto}"]
+    ip = FAMILIES[family]
+    parts = [f"meta nfproto {ip.ipv}"]
     if wanted.protocols:
         parts.append(f"meta l4proto {{ {', '.join(map(str, wanted.protocols))} }}")
-    groups = [_addresses(group, word, bits, ends) for group in wanted.of(family)]
+    groups = [_addresses(group, ip, ends) for group in wanted.of(family)]
     ports = [_ports(group, ends) for group in wanted.ports]
     count = 1
     for group in (*groups, *ports):
@@ -89,23 +89,23 @@ def _of_family(wanted: Needles, family: int, ends: tuple[str, ...]) -> Iterator[
 
 
 def _addresses(
-    group: Iterable[AddressNeedle], word: str, bits: int, ends: tuple[str, ...]
+    group: Iterable[AddressNeedle], ip: IpVersion, ends: tuple[str, ...]
 ) -> list[str]:
     networks: list[str] = []
     masked: list[AddressNeedle] = []
     for needle in group:
         length = needle.mask.bit_count()
-        if needle.mask == (1 << bits) - (1 << bits - length):
-            networks.append(f"{_address(needle.value, bits)}/{length}")
+        if needle.mask == (1 << ip.bits) - (1 << ip.bits - length):
+            networks.append(f"{_address(needle.value, ip.bits)}/{length}")
         else:
             masked.append(needle)
     found = []
     for prefix, side in product(ends, ("saddr", "daddr")):
-        what = f"{prefix}{word} {side}"
+        what = f"{prefix}{ip.nft} {side}"
         if networks:
-            found.append(f"{what} {{ {', '.join(_merged(networks, bits))} }}")
+            found.append(f"{what} {{ {', '.join(_merged(networks, ip))} }}")
         for one in masked:
-            mask, value = (_address(n, bits) for n in (one.mask, one.value))
+            mask, value = (_address(n, ip.bits) for n in (one.mask, one.value))
             found.append(f"{what} & {mask} == {value}")
     return found
 
@@ -114,9 +114,9 @@ def _address(number: int, bits: int) -> str:
     return str(ip_address(number.to_bytes(bits // 8, "big")))
 
 
-def _merged(networks: list[str], bits: int) -> list[str]:
+def _merged(networks: list[str], ip: IpVersion) -> list[str]:
     """Without overlaps, which no set of nft's may have."""
-    if bits == _FAMILIES[uapi.AF_INET][2]:
+    if ip is IPV4:
         return [str(one) for one in collapse_addresses(map(IPv4Network, networks))]
     return [str(one) for one in collapse_addresses(map(IPv6Network, networks))]
 

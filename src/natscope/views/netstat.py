@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from natscope import uapi
 from natscope.model.evidence import Evidence
+from natscope.model.ipversion import VERSIONS
 from natscope.table.flowtable import FlowTable
 from natscope.table.grouping import group_rows
 from natscope.table.nat import in_network, is_local, translations
@@ -185,7 +186,7 @@ def _among(found: Lines, question: Question) -> Lines:
             continue
         inside = np.zeros(len(found), np.bool_)
         for network in networks:
-            family = uapi.AF_INET if network.version == 4 else uapi.AF_INET6
+            family = VERSIONS[network.version].family
             value, prefix = int(network.network_address), network.prefixlen
             inside |= in_network(found.family, hosts.words, family, value, prefix)
         keep &= inside

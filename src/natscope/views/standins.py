@@ -13,6 +13,7 @@ from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 
 from natscope.model.bundle import Network
+from natscope.model.ipversion import VERSIONS
 from natscope.model.tuples import Address
 
 _PRIVATE = (
@@ -22,7 +23,6 @@ _PRIVATE = (
 """RFC 1918, 6598, 4193; of one host, one link, of many; reserved."""
 _TAIL = {4: 8, 6: 16}
 """Last bits that stay, so that short ranges stay ranges."""
-_BITS = {4: 32, 6: 128}
 _NAT64 = ip_network("64:ff9b::/96")
 _MAPPED = ip_network("::ffff:0:0/96")
 _LOW_32 = 0xFFFF_FFFF
@@ -39,7 +39,7 @@ class _Tree:
 
     def __init__(self, version: int, turns: Turns) -> None:
         self._version = version
-        self._bits = _BITS[version]
+        self._bits = VERSIONS[version].bits
         self._turns = turns
         self._held: set[tuple[int, int]] = set()
         self._straight: set[tuple[int, int]] = set()
@@ -84,7 +84,7 @@ class StandIns:
 
     def __init__(self, key: bytes, held: Iterable[Network] = ()) -> None:
         self._key = key
-        self._trees = {version: _Tree(version, self._turns) for version in _BITS}
+        self._trees = {version: _Tree(version, self._turns) for version in VERSIONS}
         for prefix in map(ip_network, _PRIVATE.split()):
             self._trees[prefix.version].hold(prefix, with_way=True)
         for prefix in held:

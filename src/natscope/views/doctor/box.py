@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from natscope.model.bundle import Family, LinkAddress
+from natscope.model.bundle import LinkAddress
 from natscope.model.evidence import Evidence
+from natscope.model.ipversion import Family
 from natscope.model.nat import Kind
 from natscope.views.doctor.reading.ways import default_devices
 from natscope.views.doctor.snapshot import NotRead, Snapshot

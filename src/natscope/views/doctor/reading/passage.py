@@ -17,7 +17,7 @@ from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given, Span
 from natscope.codec.text.natrules import by_chain, reachable
 from natscope.codec.text.strings import emptied
-from natscope.model.bundle import Family
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain, Hook, Rule, Verdict
 from natscope.views.doctor.reading.chains import base_chains
 from natscope.views.doctor.reading.ways import (
@@ -40,7 +40,6 @@ _STATES = re.compile(
 _NEW = re.compile(r"\bnew\b(?! : (?:drop|reject))", re.IGNORECASE)
 _IIF = re.compile(r'\biif(?:name)? "([^"*]+)"|(?<!! )-i ([^\s+]+)(?!\S)')
 _NOT_IIF = re.compile(r'\biif(?:name)? != "([^"*]+)"|(?<!\S)! -i ([^\s+]+)(?!\S)')
-_FAMILIES: dict[int, Family] = {4: "inet", 6: "inet6"}
 
 
 class Passage(Enum):
@@ -89,9 +88,9 @@ class ForwardHook:
 
     def __init__(self, snapshot: Snapshot, version: int) -> None:
         self._snapshot, self._version = snapshot, version
-        self._world = default_devices(snapshot.bundle, _FAMILIES[version])
+        self._world = default_devices(snapshot.bundle, VERSIONS[version].inet)
         rules = by_chain(snapshot.ruleset)
-        family = "ip" if version == 4 else "ip6"
+        family = VERSIONS[version].nft
         chains = base_chains(snapshot.ruleset, family, Hook.FORWARD, "filter")
         named = [(one, (one.family, one.table, one.name)) for one in chains]
         self._closing = [

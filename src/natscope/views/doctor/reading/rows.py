@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from natscope import uapi
 from natscope.model.finding import MOST_FLOWS
 from natscope.model.flow import Flow
+from natscope.model.ipversion import VERSIONS
 from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
 from natscope.table.grouping import group_rows
@@ -19,8 +20,6 @@ from natscope.table.records import address_at
 
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
-
-_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 
 TCP_STATE = {name: value for value, name in enumerate(uapi.TCP_STATES)}
 
@@ -37,10 +36,10 @@ class Most:
 
 def by_version(table: FlowTable, rows: Mask) -> Iterator[tuple[int, Places]]:
     """Where some rows stand, those of IPv4 and of IPv6 apart; of neither, if none."""
-    for version, family in _FAMILIES.items():
-        at = np.flatnonzero(rows & (table["family"] == family))
+    for ip in VERSIONS.values():
+        at = np.flatnonzero(rows & (table["family"] == ip.family))
         if len(at):
-            yield version, at
+            yield ip.number, at
 
 
 def flows(count: int) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from natscope.codec.text.natrules import NatRule
 from natscope.codec.text.natsure import taken
-from natscope.model.bundle import Bundle, Family, Link, Route
+from natscope.model.bundle import Bundle, Link, Route
+from natscope.model.ipversion import Family
 from natscope.views.doctor.reading.spans import addresses_within
 
 MAIN = 254

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from natscope.codec.text.natrules import shown
 from natscope.codec.text.strings import masked
 from natscope.model.bundle import Bundle
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain, Rule
 
 _SOURCES = (
@@ -147,7 +148,7 @@ def with_addresses(rule: Rule, version: int) -> str | None:
         version: of the addresses, 4 or 6.
     """
     text = shown(rule.text)
-    family = {4: "ip ", 6: "ip6 "}[version] if rule.family == "inet" else ""
+    family = f"{VERSIONS[version].nft} " if rule.family == "inet" else ""
     for pattern, words in _GIVEN:
         if found := pattern.search(masked(text)):
             given = "FIRST-LAST"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -13,8 +13,9 @@ from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrule import Span
 from natscope.codec.text.natrules import NatRule, place
-from natscope.model.bundle import Family, Link, LinkAddress, Network, Route
+from natscope.model.bundle import Link, LinkAddress, Network, Route
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.measured import STANDBY
 from natscope.model.tuples import Address
 from natscope.table.age import idle_s
@@ -29,8 +30,6 @@ from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 
-_FAMILIES: Mapping[int, Family] = {4: "inet", 6: "inet6"}
-_NUMBERS = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 _PROXY = {4: "net/ipv4/conf/{}/proxy_arp", 6: "net/ipv6/conf/{}/proxy_ndp"}
 _HANDLE = "N is the rule's handle: nft -a list ruleset; "
 _VERIFY = "natscope doctor --only R37 finds nothing"
@@ -94,7 +93,7 @@ class _Publics:
 def _leaving_as(table: FlowTable, spans: tuple[Span, ...]) -> Mask:
     rows = is_set(table, uapi.Status.SRC_NAT)
     version = 6 if is_of(spans[0], 6) else 4
-    rows &= table["family"] == _NUMBERS[version]
+    rows &= table["family"] == VERSIONS[version].family
     return rows & addresses_within(table["reply_dst"], spans)
 
 
@@ -187,7 +186,7 @@ def _awaited(snapshot: Snapshot) -> Iterator[_Awaited]:
 
 def _uplink(snapshot: Snapshot, address: Address, came: str | None) -> str | None:
     """The uplink whose prefix an address is of, unless a rule asks for another link."""
-    for name in default_devices(snapshot.bundle, _FAMILIES[address.version]):
+    for name in default_devices(snapshot.bundle, VERSIONS[address.version].inet):
         found = link(snapshot.bundle, name)
         if came in (None, name) and found is not None and _is_on_link(found, address):
             return name
@@ -199,7 +198,7 @@ def _is_in_use(snapshot: Snapshot, address: Address) -> bool:
     table = snapshot.flows
     rows = is_set(table, uapi.Status.DST_NAT)
     number = int(address)
-    rows &= table["family"] == _NUMBERS[address.version]
+    rows &= table["family"] == VERSIONS[address.version].family
     rows &= addresses_within(table["orig_dst"], ((number, number),))
     idle, known = idle_s(table, snapshot.evidence)
     # the kernel tells the timeout in whole seconds

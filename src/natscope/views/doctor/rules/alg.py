@@ -11,6 +11,7 @@ from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrules import shown
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Rule as TextRule
 from natscope.model.nat import Kind
 from natscope.views.doctor.reading.chains import helper_rules, open_helper_rules
@@ -167,7 +168,7 @@ def _has_tunnels(snapshot: Snapshot) -> bool:
 
 def _bare(snapshot: Snapshot, server: Most, word: str, name: str, port: int) -> Finding:
     address = server.address
-    ip = "ip6" if address.version == 6 else "ip"
+    ip = VERSIONS[address.version].nft
     table = f"{ip} natscope_{name}"
     return Finding(
         "R20",

@@ -11,6 +11,7 @@ import numpy as np
 from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import FAMILIES, VERSIONS
 from natscope.model.release import release
 from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
@@ -100,7 +101,7 @@ def _taken(snapshot: Snapshot, rows: Mask, proto: str, free: str) -> Finding:
     told = ",".join(map(str, often[:_SHOWN]))
     shown = told.replace(",", ", ") + (" …" if len(often) > _SHOWN else "")
     found = examples(table, rows)
-    family = "ip6" if found[0].reply.dst.version == 6 else "ip"
+    family = VERSIONS[found[0].reply.dst.version].nft
     return Finding(
         "R21",
         Severity.WARNING if proto == "udp" else Severity.INFO,
@@ -180,14 +181,14 @@ def zone_clash(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
     table = snapshot.flows
     zoned = table.has("orig_zone") & (table["orig_zone"] != 0)
     chains = snapshot.ruleset.base_chains()
-    for number, family in ((uapi.AF_INET, "ip"), (uapi.AF_INET6, "ip6")):
-        rules = zone_rules(snapshot.ruleset, family)
+    for number, ip in FAMILIES.items():
+        rules = zone_rules(snapshot.ruleset, ip.nft)
         rows = zoned & (table["family"] == number)
         has_nat = any(
-            one.type == "nat" and one.family in (family, "inet") for one in chains
+            one.type == "nat" and one.family in (ip.nft, "inet") for one in chains
         )
         if rules and not has_nat and rows.any():
-            yield _clash(snapshot, rows, rules[0].text, family)
+            yield _clash(snapshot, rows, rules[0].text, ip.nft)
 
 
 def _clash(snapshot: Snapshot, rows: Mask, rule: str, family: str) -> Finding:

@@ -12,6 +12,7 @@ from natscope import uapi
 from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrules import NatRule, shown
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Hook
 from natscope.model.journey import Rule as TextRule
 from natscope.model.nat import Kind
@@ -35,7 +36,6 @@ from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 
 Network = IPv4Network | IPv6Network
-_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 _INSIDE: Mapping[int, tuple[Network, ...]] = {
     4: tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))),
     6: (IPv6Network("fc00::/7"),),
@@ -133,7 +133,7 @@ def _escaped(
 
 def _masquerading(snapshot: Snapshot, beside: TextRule, dev: str, version: int) -> str:
     """A rule for all private sources, in the table whose rules do not take them."""
-    family = "ip" if version == 4 else "ip6"
+    family = VERSIONS[version].nft
     blocks = [str(one) for one in _INSIDE[version]]
     listed = f"{{ {', '.join(blocks)} }}" if len(blocks) > 1 else blocks[0]
     words = Words(
@@ -150,7 +150,7 @@ def _leaving(snapshot: Snapshot, version: int) -> Mask:
     table = snapshot.flows
     family = table["family"]
     own = snapshot.addresses
-    rows: Mask = (family == _FAMILIES[version]) & (
+    rows: Mask = (family == VERSIONS[version].family) & (
         snapshot.translations.kind == Kind.NONE
     )
     rows &= _within(table, "orig_src", _INSIDE[version])
@@ -165,7 +165,7 @@ def _leaving(snapshot: Snapshot, version: int) -> Mask:
 def _within(table: FlowTable, column: str, networks: tuple[Network, ...]) -> Mask:
     found = np.zeros(len(table), np.bool_)
     for one in networks:
-        net = (_FAMILIES[one.version], int(one.network_address), one.prefixlen)
+        net = (VERSIONS[one.version].family, int(one.network_address), one.prefixlen)
         found |= in_network(table["family"], table[column], *net)
     return found
 

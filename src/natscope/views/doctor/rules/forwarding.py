@@ -13,6 +13,7 @@ from natscope.codec.text.natrules import NatRule, by_chain, reachable
 from natscope.codec.text.strings import emptied
 from natscope.model.bundle import Bundle, Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain, Hook, Verdict
 from natscope.views.doctor.reading.chains import base_chains
 from natscope.views.doctor.reading.passage import ForwardHook, Opening, Passage
@@ -30,7 +31,6 @@ _MARK = re.compile(r"\bmark\b")
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 _OF_LINK = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
 """What lets one interface forward though the box does not: IPv6 from Linux 6.17 on."""
-_NFT_FAMILY = {4: "ip", 6: "ip6"}
 ANSWERS = Words(
     "ct state established,related accept",
     "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
@@ -47,7 +47,7 @@ def not_forwarding(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Findi
     """
     if len([link for link in snapshot.bundle.links if _carries(link)]) < 2:
         return
-    for version in (4, 6):
+    for version in VERSIONS:
         nat_rules = snapshot.nat_rules
         rules = [nat for nat in nat_rules if _is_for_others(snapshot, nat, version)]
         if not rules:
@@ -203,7 +203,7 @@ def is_off(bundle: Bundle, version: int) -> bool:
 
 def dropping(snapshot: Snapshot, version: int) -> list[Chain]:
     """Chains of the forward hook that drop everything."""
-    family = _NFT_FAMILY[version]
+    family = VERSIONS[version].nft
     rules = by_chain(snapshot.ruleset)
     return [
         chain

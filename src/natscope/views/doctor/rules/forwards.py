@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -13,8 +13,8 @@ from natscope import uapi
 from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given
 from natscope.codec.text.natrules import NatRule, place
-from natscope.model.bundle import Family
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain
 from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
@@ -37,7 +37,6 @@ from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 
 _ACTION = re.compile(r"(?<!\S)(?=(?:dnat|redirect)(?!\S))")
-_FAMILIES: Mapping[int, Family] = {4: "inet", 6: "inet6"}
 _INSIDE = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
 )
@@ -95,8 +94,8 @@ def no_entry(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
 def _lonely(snapshot: Snapshot) -> Iterator[_Forward]:
     """The port forwards that make no flow: none is there, or none can come."""
     met = arriving(snapshot.ruleset)
-    hooks = {version: ForwardHook(snapshot, version) for version in _FAMILIES}
-    shut = [chain for version in _FAMILIES for chain in dropping(snapshot, version)]
+    hooks = {version: ForwardHook(snapshot, version) for version in VERSIONS}
+    shut = [chain for version in VERSIONS for chain in dropping(snapshot, version)]
     forwarded = snapshot.flows.mask(is_set(snapshot.flows, uapi.Status.DST_NAT))
     kinds = _kinds(forwarded)
     for nat in snapshot.nat_rules:
@@ -245,7 +244,7 @@ def _hits(snapshot: Snapshot, nat: NatRule) -> Iterator[Fact]:
 
 def _double_nat(snapshot: Snapshot, packet: Opening) -> Iterator[Fact]:
     """Another NAT before this box: then that must forward as well."""
-    for dev in default_devices(snapshot.bundle, _FAMILIES[packet.version]):
+    for dev in default_devices(snapshot.bundle, VERSIONS[packet.version].inet):
         found = link(snapshot.bundle, dev)
         told = [] if found is None else [one.local for one in found.addresses]
         own = [one for one in told if one.version == 4]
@@ -283,7 +282,7 @@ def _way_in(snapshot: Snapshot, forward: _Forward) -> str | None:
     for one in bundle.links:
         if named & {told.local for told in one.addresses}:
             return one.name
-    return next(iter(default_devices(bundle, _FAMILIES[version])), None)
+    return next(iter(default_devices(bundle, VERSIONS[version].inet)), None)
 
 
 def _asked_for(snapshot: Snapshot, forward: _Forward, way: str | None) -> str:

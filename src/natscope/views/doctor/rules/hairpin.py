@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from natscope import uapi
 from natscope.model.bundle import Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Hook
 from natscope.table.nat import in_network, is_local
 from natscope.views.doctor.reading.chains import base_chains
@@ -19,8 +20,6 @@ from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 
 Network = IPv4Network | IPv6Network
-_FAMILIES = {4: uapi.AF_INET, 6: uapi.AF_INET6}
-_NFT_FAMILY = {4: "ip", 6: "ip6"}
 _BRIDGED = {
     4: "net/bridge/bridge-nf-call-iptables",
     6: "net/bridge/bridge-nf-call-ip6tables",
@@ -48,7 +47,7 @@ def hairpin(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
         for prefix in _prefixes(link):
             if link.kind == "bridge" and snapshot.sysctl(_BRIDGED[prefix.version]):
                 continue
-            network = (_FAMILIES[prefix.version], int(prefix.network_address))
+            network = (VERSIONS[prefix.version].family, int(prefix.network_address))
             near = [
                 in_network(table["family"], table[name], *network, prefix.prefixlen)
                 for name in ("orig_src", "reply_src")
@@ -95,7 +94,7 @@ def _finding(snapshot: Snapshot, link: Link, prefix: Network, rows: Mask) -> Fin
 
 def _translating(snapshot: Snapshot, prefix: Network, rows: Mask) -> str:
     """The rule that is missing, and an end of the flows that began without it."""
-    family = _NFT_FAMILY[prefix.version]
+    family = VERSIONS[prefix.version].nft
     words = Words(
         f"{family} saddr {prefix} {family} daddr {prefix} ct status dnat masquerade",
         f"-s {prefix} -d {prefix} -m conntrack --ctstate DNAT -j MASQUERADE",

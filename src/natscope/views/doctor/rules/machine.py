@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from natscope.model.bundle import Family, Link
+from natscope.model.bundle import Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import Family
 from natscope.model.measured import Totals
 from natscope.views.doctor.reading.chains import clamps_mss
 from natscope.views.doctor.reading.ways import default_devices, link

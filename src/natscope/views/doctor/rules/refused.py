@@ -10,6 +10,7 @@ from natscope import uapi
 from natscope.model.bundle import Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.flow import Flow
+from natscope.model.ipversion import FAMILIES, VERSIONS, IpVersion
 from natscope.model.journey import Hook
 from natscope.model.measured import STANDBY
 from natscope.table.nat import in_network, is_local
@@ -37,10 +38,7 @@ _LIBERAL = "net/netfilter/nf_conntrack_tcp_be_liberal"
 _FORWARDED = ("Ip.ForwDatagrams", "Ip6OutForwDatagrams")
 _STRICT = 1
 """RFC 3704 §2.2: the source must be reached through the interface it came by."""
-_FAMILIES = {uapi.AF_INET: "ip", uapi.AF_INET6: "ip6"}
-_NUMBERS = {4: uapi.AF_INET, 6: uapi.AF_INET6}
 _NO_INVALID = Words("ct state invalid drop", "-m conntrack --ctstate INVALID -j DROP")
-_NAMES = {"ip": "IPv4", "ip6": "IPv6"}
 _PATHS = {Hook.FORWARD: "forward", Hook.INPUT: "input"}
 
 
@@ -96,7 +94,7 @@ def _has_hosts(snapshot: Snapshot, link: Link) -> bool:
     rows = is_set(table, uapi.Status.SRC_NAT)
     rows &= ~is_local(table["family"], table["orig_src"], snapshot.addresses)
     for one in link.addresses:
-        net = (_NUMBERS[one.local.version], int(one.local), one.prefix)
+        net = (VERSIONS[one.local.version].family, int(one.local), one.prefix)
         if (rows & in_network(table["family"], table["orig_src"], *net)).any():
             return True
     return False
@@ -212,23 +210,23 @@ def invalid_leak(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding
         return
     table = snapshot.flows
     translated = (snapshot.translations.kind != 0) & in_tcp_state(table, "ESTABLISHED")
-    for number, family in _FAMILIES.items():
+    for number, ip in FAMILIES.items():
         rows = translated & (table["family"] == number)
         leaks = [
-            hook for hook in _PATHS if passes_invalid(snapshot.ruleset, family, hook)
+            hook for hook in _PATHS if passes_invalid(snapshot.ruleset, ip.nft, hook)
         ]
         if leaks and rows.any():
-            yield _leak(snapshot, rows, family, leaks)
+            yield _leak(snapshot, rows, ip, leaks)
 
 
-def _leak(snapshot: Snapshot, rows: Mask, family: str, hooks: list[Hook]) -> Finding:
+def _leak(snapshot: Snapshot, rows: Mask, ip: IpVersion, hooks: list[Hook]) -> Finding:
     invalid = snapshot.rose["invalid"]
     where = " and ".join(_PATHS[hook] for hook in hooks)
     return Finding(
         "R15",
         Severity.WARNING,
         f"{invalid} INVALID packets in {snapshot.interval}, and "
-        f"nothing stops them in {where} ({_NAMES[family]})",
+        f"nothing stops them in {where} (IPv{ip.number})",
         (
             Fact("INVALID", invalid, "packets"),
             Fact("nf_conntrack_tcp_be_liberal", 0),
@@ -244,10 +242,10 @@ def _leak(snapshot: Snapshot, rows: Mask, family: str, hooks: list[Hook]) -> Fin
                 "out of window is not INVALID any more",
                 ("net.netfilter.nf_conntrack_tcp_be_liberal", "1"),
             ),
-            Remedy(_stopping(snapshot, family, hooks), f"or drops them; {KEEP}"),
+            Remedy(_stopping(snapshot, ip.nft, hooks), f"or drops them; {KEEP}"),
         ),
         "natscope why-invalid: what is INVALID is dropped, or is no more",
-        about=family,
+        about=ip.nft,
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from natscope.codec.text.natrule import Span, given
 from natscope.codec.text.natrules import by_chain
 from natscope.codec.text.natsure import Taken, taken
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain, Hook, Rule
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import is_local
@@ -59,7 +60,7 @@ def _sure(snapshot: Snapshot, version: int) -> Iterator[tuple[Chain, Rule, Taken
     """NAT rules whose packets are known, each with its base chain."""
     ruleset = snapshot.ruleset
     rules = by_chain(ruleset)
-    family = "ip" if version == 4 else "ip6"
+    family = VERSIONS[version].nft
     for hook in (Hook.PREROUTING, Hook.POSTROUTING):
         for chain in base_chains(ruleset, family, hook, "nat"):
             for rule in rules.get((chain.family, chain.table, chain.name), ()):

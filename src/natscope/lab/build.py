@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -59,6 +59,8 @@ def built() -> Iterator[Lab]:
 
 def _cable(lab: Lab) -> None:
     """A veth pair from the box to every other host."""
+    for host in lab.namespaces:
+        _set(lab, host, network.SYSCTLS)
     pairs = [("wan", network.WORLD)]
     pairs += [(f"lan-{name}", name) for name in network.INSIDE]
     for port, host in pairs:
@@ -71,9 +73,7 @@ def _cable(lab: Lab) -> None:
 
 
 def _configure(lab: Lab) -> None:
-    with lab.inside(network.BOX):
-        for name, value in network.BOX_SYSCTLS.items():
-            (Path("/proc/sys") / name).write_text(value)
+    _set(lab, network.BOX, network.BOX_SYSCTLS)
     _ip(lab, network.BOX, network.BOX_LINKS)
     _ip(lab, network.WORLD, network.WORLD_LINKS)
     ports = ""
@@ -82,6 +82,12 @@ def _configure(lab: Lab) -> None:
         ports += f"link set lan-{name} master lan\nlink set lan-{name} up\n"
     _ip(lab, network.BOX, ports)
     lab.run(network.BOX, ["nft", "-f", "-"], stdin=network.RULES)
+
+
+def _set(lab: Lab, host: str, sysctls: Mapping[str, str]) -> None:
+    with lab.inside(host):
+        for name, value in sysctls.items():
+            (Path("/proc/sys") / name).write_text(value)
 
 
 def _ip(lab: Lab, host: str, batch: str) -> None:

@@ -106,6 +106,9 @@ table ip6 nat {{
     }}
 }}
 """
+SYSCTLS = {"net/ipv6/conf/default/accept_dad": "0"}
+"""Of every host, before it has links.  A router asks for its neighbours from its
+link-local address, and asks nothing at all while that is tentative (ndisc_solicit)."""
 BOX_SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",

@@ -153,6 +153,9 @@ SURE = [
     Sure("by chance", "numgen random mod 2 0 dnat to 10.0.0.2", False),
     Sure("a wildcard", 'oifname "ppp*" masquerade', False),
     Sure("no translation", "tcp dport 80 accept", False),
+    Sure("not what never is forwarded", 'oifname != "lo" masquerade', True),
+    Sure("not an interface", 'oifname != "wan" masquerade', False),
+    Sure("a port by its name", "tcp dport smtp redirect to :25", False),
     Sure(
         "iptables",
         "-A POSTROUTING -s 10.0.0.0/24 -o wan -m comment --comment lan -j MASQUERADE",
@@ -170,6 +173,11 @@ SURE = [
         False,
     ),
     Sure(
+        "iptables, not what never is forwarded",
+        "-A POSTROUTING ! -o lo -j MASQUERADE",
+        True,
+    ),
+    Sure(
         "iptables, a match",
         "-A PREROUTING -m mark --mark 1 -j DNAT --to 10.0.0.2",
         False,
@@ -183,3 +191,28 @@ def test_a_rule_is_sure_where_every_word_is_understood(case: Sure) -> None:
     assert (found is not None) is case.is_known
     if found is not None:
         assert found.iif == case.iif
+
+
+@dataclass(frozen=True)
+class Led:
+    id: str
+    text: str
+    to: natsure.Leads | None
+
+
+LED = [
+    Led("jump", 'iifname "wan" counter jump dstnat_wan', natsure.Leads("dstnat_wan", False)),
+    Led("goto", 'goto next comment "jump there"', natsure.Leads("next", True)),
+    Led("iptables, -j", "-A PREROUTING -i wan -j zone_wan", natsure.Leads("zone_wan", False)),
+    Led("iptables, -g", "-A PREROUTING -g next", natsure.Leads("next", True)),
+    Led("several", "ip daddr vmap { 10.0.0.1 : jump a, 10.0.0.2 : jump b }", None),
+    Led("one of several", "ip daddr vmap { 10.0.0.1 : jump a }", None),
+    Led("a target with options", "-A PREROUTING -j MARK --set-mark 1", None),
+    Led("a comment", 'accept comment "jump a"', None),
+    Led("a verdict", "accept", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LED, ids=lambda case: case.id)
+def test_a_rule_leads_to_one_chain(case: Led) -> None:
+    assert natsure.leads(Rule("ip", "nat", "chain", case.text)) == case.to

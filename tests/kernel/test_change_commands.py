@@ -86,11 +86,24 @@ def test_an_insert_comes_back(run: Run) -> None:
     (flow,) = Kernel().table("snat")
     assert str(flow.reply.dst) == "203.0.113.7"
     assert flow.mark == 7
-    code, _, err = run("insert", *words)
+    code, _, err = run("insert", *words, "--snat", "203.0.113.7")
     assert (code, "there already" in err) == (0, True)
     assert len(Kernel().table()) == 1
     assert run("undo")[0] == 0
     assert flows() == set()
+
+
+@pytest.mark.parametrize("more", [(), ("--replace",)], ids=["insert", "replace"])
+@pytest.mark.parametrize("other", ["", "--snat 203.0.113.8", "--snat 203.0.113.7:9"])
+def test_what_is_there_but_translated_otherwise_is_another_flow(
+    run: Run, other: str, more: tuple[str, ...]
+) -> None:
+    words = ("tcp", "10.0.0.5:51000", "to", "198.51.100.9:443")
+    assert run("insert", *words, "--snat", "203.0.113.7")[0] == 0
+    before = flows()
+    code, _, err = run("insert", *words, *other.split(), "--mark", "7", *more)
+    assert (code, "translated otherwise" in err) == (3, True)
+    assert flows() == before
 
 
 INSERTS = {

@@ -472,10 +472,7 @@ def test_a_flow_in_the_place_of_a_deleted_one_is_told_from_it(
     sender.again()
     code, _, said = natscope(lab, "undo", "--yes", undo)
     assert code == 3
-    assert "1 of those there already is another flow, translated otherwise" in said
-    flow = sender.flow
-    end = f"udp {flow.src}:{flow.sport} to {PUBLIC}:8053 now {CAROL}:53"
-    assert f"there: {end}" in said
+    assert "it is there, but translated otherwise" in said
     assert natscope(lab, "delete", "udp and dst port 8053", "--no-undo")[0] == 0
     assert natscope(lab, "undo", "--yes", undo)[0] == 0
     (found,) = stale(lab)

@@ -34,6 +34,9 @@ LARGEST_SEND = 32 << 10
 LOOKED_AT = 2048
 """Entries looked at before they are changed: a few milliseconds' work."""
 IN_THE_WAY = "another flow has one of its tuples, as an original or as a reply"
+OTHERWISE = "it is there, but translated otherwise: natscope delete it first"
+_TRANSLATION = ("reply_src", "reply_dst", "reply_sport", "reply_dport", "reply_icmp_id")
+"""Columns that tell what became of an original tuple."""
 
 
 @dataclass(slots=True)
@@ -156,6 +159,10 @@ def _settle(
     verdict = nlmsg.Ack(errno.EEXIST, IN_THE_WAY)
     outcome.refused |= dict.fromkeys(rows[others].tolist(), verdict)
     rows = rows[places]
+    same = _equal(table.take(rows), there, _TRANSLATION)
+    verdict = nlmsg.Ack(errno.EEXIST, OTHERWISE)
+    outcome.refused |= dict.fromkeys(rows[~same].tolist(), verdict)
+    rows, there = rows[same], there.mask(same)
     if not replace or not len(rows):
         outcome.present += rows.tolist()
         return
@@ -210,11 +217,21 @@ def look(sock: NetlinkSocket, table: FlowTable) -> tuple[NDArray[np.intp], FlowT
 def _same_entry(one: FlowTable, other: FlowTable) -> NDArray[np.bool_]:
     same: NDArray[np.bool_] = one["proto"] == other["proto"]
     same &= one["zone"] == other["zone"]
-    for name in requests.KEY:
+    return same & _equal(one, other, requests.KEY)
+
+
+def _equal(
+    one: FlowTable, other: FlowTable, columns: Iterable[str]
+) -> NDArray[np.bool_]:
+    """Whether rows have the same in columns both tell.
+
+    The kernel has no ports of what it tracks without, and a program may tell some.
+    """
+    same = np.ones(len(one), np.bool_)
+    for name in columns:
         differs = one[name] != other[name]
         if differs.ndim == 2:
             differs = differs.any(axis=1)
-        # what the kernel tracks no ports of has none there
         same &= ~(differs & one.has(name) & other.has(name))
     return same
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from natscope.actions import expected
 from natscope.actions import plan as plans
-from natscope.actions.changes import ZERO_IF_ABSENT, look
+from natscope.actions.changes import ZERO_IF_ABSENT
 from natscope.actions.plan import DELETE, FLUSH, INSERT, UPDATE, Plan
 from natscope.codec import requests
 from natscope.codec.vector import decode_flows
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _SET_BACK = tuple(name for name in requests.SETTABLE if name != "status")
 """Status bits can only be set: they stay."""
-_TRANSLATION = ("reply_src", "reply_dst", "reply_sport", "reply_dport", "reply_icmp_id")
-"""Columns that tell what became of an original tuple."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +114,6 @@ def plan(kernel: Kernel, undo: Undo) -> list[Plan]:
         return [plan for plan in both if not plan.is_empty()] or [made]
     msg = f"{undo.action!r} cannot be undone"
     raise NatscopeError(msg)
-
-
-def successors(kernel: Kernel, plan: Plan, outcome: Outcome) -> FlowTable:
-    """Flows in the place of some that were to come back: translated otherwise.
-
-    Args:
-        kernel: the table.
-        plan: an insert.
-        outcome: what became of it; flows it found there may be these.
-    """
-    wanted = plan.table.take(np.array(outcome.present, np.intp))
-    if not len(wanted):
-        return wanted
-    with kernel.socket() as sock:
-        rows, there = look(sock, wanted)
-    wanted = wanted.take(rows)
-    other = np.zeros(len(rows), np.bool_)
-    for name in _TRANSLATION:
-        differs = wanted[name] != there[name]
-        other |= differs.any(axis=1) if differs.ndim == 2 else differs
-    return there.mask(other)
 
 
 def _set_back(kernel: Kernel, table: FlowTable, undo: Undo) -> Plan:

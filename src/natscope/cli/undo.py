@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from natscope.cli import changing, diagnostics, inputs, undo_file, undo_list
 from natscope.cli.diagnostics import ExitCode, UsageError
-from natscope.cli.planned import SAMPLE
 
 if TYPE_CHECKING:
-    from natscope.actions.changes import Outcome
-    from natscope.actions.plan import Plan
     from natscope.actions.undo import Undo
     from natscope.sources.kernel import Kernel
 
@@ -75,29 +71,8 @@ def _take_back(
                 break
         else:
             settled &= outcome.settled()
-            if outcome.present and _succeeded(kernel, planned, outcome):
-                codes.append(ExitCode.PARTLY if outcome.done else ExitCode.REFUSED)
-                settled = False
     worst = max(codes)
     return (min(codes) if worst == ExitCode.NOTHING else worst), settled
-
-
-def _succeeded(kernel: Kernel, plan: Plan, outcome: Outcome) -> bool:
-    """Say which flows are there in the place of those that were to come back."""
-    from natscope.actions.undo import successors
-    from natscope.views.rules import example
-
-    found = successors(kernel, plan, outcome)
-    if not len(found):
-        return False
-    who = "is another flow" if len(found) == 1 else "are other flows"
-    diagnostics.complain(
-        f"{len(found)} of those there already {who}, translated otherwise",
-        "to have the old back: natscope delete what is there now, then undo again",
-    )
-    for flow in islice(found, SAMPLE):
-        diagnostics.note(f"  there: {example(flow)}")
-    return True
 
 
 def _kernel(

@@ -31,8 +31,13 @@ PATIENCE_S = 5.0
 ROUNDS = 60
 """Of each sender, a connection refused and a ping answered in each."""
 SENDERS = ("alice", "bob")
-FILTERS = ("inside 10.0.0.0/24", "outside 198.51.100.9", "ip and (tcp or icmp)")
-"""Whose packets match by their header, by their entry, and without a test."""
+FILTERS = (
+    "(tcp or icmp) and inside 10.0.0.0/24",
+    "outside 198.51.100.9",
+    "ip and (tcp or icmp)",
+)
+"""Whose packets match by their header, by their entry, and without a test; the box
+itself sends IGMP."""
 SERVER = network.SERVER_V4
 FORWARDED = [
     (hook, priority)

@@ -2,8 +2,8 @@
 
 The one judge of it: for ``list --rule``, ``rules``, ``stale`` and the doctor.
 
-1. A packet is sent through a twin of the box for each kind of flows (``kinds``), and
-   what becomes of it is compared with what they have.
+1. A packet is sent through a twin of the box for each kind of flows (``table.kinds``),
+   and what becomes of it is compared with what they have.
 2. Of what seems stale, or could not be asked about, the text of the rules tells what
    none of them can have given (``shapes``): that is stale without doubt.
 3. What some rule may have given is asked about again, as if it had come in by another
@@ -41,12 +41,12 @@ from natscope.rehearse.attribution.fitting import (
     is_moved,
     source,
 )
-from natscope.rehearse.attribution.kinds import Key, Kind, Kinds
 from natscope.rehearse.attribution.shapes import NOT_READ, Shapes
 from natscope.rehearse.attribution.spared import spared
 from natscope.rehearse.twin import Twin
 from natscope.table.attribution import Attribution, Contradiction, Making, Origin
 from natscope.table.flowtable import FlowTable
+from natscope.table.kinds import Key, Kind, Kinds
 
 MOST_ASKED = 2000
 """Packets sent through the twin at most: about two milliseconds each."""

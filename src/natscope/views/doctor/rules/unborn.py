@@ -7,7 +7,7 @@ rule, and what leads to its chain.  The interface of a flow is the main table's 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from natscope.codec.text.strings import emptied
 from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Hook, Rule
 from natscope.table.flowtable import FlowTable
+from natscope.table.kinds import Kinds
 from natscope.table.nat import is_local
 from natscope.views.doctor.reading.chains import base_chains
 from natscope.views.doctor.reading.rows import Mask, by_version
@@ -48,13 +49,27 @@ def untranslated(snapshot: Snapshot, rows: Mask) -> dict[str, Mask]:
         snapshot: the box.
         rows: flows that are not translated.
     """
+    lost = np.flatnonzero(rows)
+    if not len(lost) or is_routed_by_rules(snapshot.bundle):
+        return {}
+    kinds = Kinds(snapshot.bundle).of(snapshot.flows.take(lost))
+    firsts = np.array([kind.rows[0] for kind in kinds], np.intp)
     found: dict[str, Mask] = {}
-    if is_routed_by_rules(snapshot.bundle):
-        return found
+    for rule, taken_now in _by_rule(snapshot, snapshot.flows.take(lost[firsts])):
+        mask = found.setdefault(rule, np.zeros(len(rows), np.bool_))
+        for kind in taken_now.tolist():
+            mask[lost[kinds[kind].rows]] = True
+    return found
+
+
+def _by_rule(
+    snapshot: Snapshot, table: FlowTable
+) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """By the text of a rule, the flows of a table it would translate."""
     ruleset = snapshot.ruleset
     rules = by_chain(ruleset)
-    for version, at in by_version(snapshot.flows, rows):
-        first = _FirstPackets(snapshot, snapshot.flows.take(at), version)
+    for version, at in by_version(table, np.ones(len(table), np.bool_)):
+        first = _FirstPackets(snapshot, table.take(at), version)
         left = first.begin_elsewhere
         for hook in (Hook.PREROUTING, Hook.POSTROUTING):
             way = _Way(ruleset, rules, first, hook)
@@ -62,10 +77,8 @@ def untranslated(snapshot: Snapshot, rows: Mask) -> dict[str, Mask]:
                 here = left if hook is Hook.PREROUTING else left & first.leave
                 way.through((chain.family, chain.table, chain.name), here)
             for text, there in way.found.items():
-                mask = found.setdefault(text, np.zeros(len(rows), np.bool_))
-                mask[at[there & left]] = True
+                yield text, at[there & left]
                 left = left & ~there
-    return found
 
 
 class _Way:

@@ -11,8 +11,8 @@ from natscope import uapi
 from natscope.model.bundle import Bundle, Ruleset
 from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
-from natscope.rehearse.attribution.kinds import Kinds
 from natscope.table.flowtable import FlowTable
+from natscope.table.kinds import Kinds
 
 
 def box(rules: str) -> Bundle:

@@ -264,10 +264,12 @@ def test_keepalives_just_before_the_timeout_are_found(box: Hosts) -> None:
         peer.sendto(b"alive", (box.at.server, 51820))
     assert box.findings("R29") == ()
     snapshot = box.snapshot()
+    (began,) = {one.start_ns for one in snapshot.flows if one.orig.dport == 51820}
+    assert began is not None
 
     def later(seconds: int) -> tuple[Finding, ...]:
         """As if these packets had come over so many seconds."""
-        made_ns = snapshot.bundle.made_ns + seconds * 1_000_000_000
+        made_ns = began + seconds * 1_000_000_000
         then = replace(snapshot, bundle=replace(snapshot.bundle, made_ns=made_ns))
         return diagnose(then, only=["R29"]).findings
 

@@ -227,8 +227,6 @@ def _snapshot(options: argparse.Namespace, length: float) -> Snapshot:
 
 def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
     """With what made each flow: by the text of the rules, or by asking them."""
-    from dataclasses import replace
-
     if snapshot.table is None:
         return snapshot
     if not options.deep:
@@ -239,7 +237,7 @@ def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
             made = by_shape(snapshot.table, snapshot.nat_rules, snapshot.bundle)
         except NotRead:
             return snapshot
-        return replace(snapshot, made=made)
+        return snapshot.judged(made)
     from natscope.rehearse.attribution.attributor import Attributor
     from natscope.rehearse.twin import Twin
 
@@ -248,7 +246,7 @@ def _attributed(options: argparse.Namespace, snapshot: Snapshot) -> Snapshot:
         made = attributor.attribute(snapshot.table)
     if attributor.unasked:
         diagnostics.note(f"natscope: {attributor.unasked} flows were not asked about")
-    return replace(snapshot, made=made, is_exact=True)
+    return snapshot.judged(made, is_exact=True)
 
 
 def _flows(bundle: Bundle, file: str | None) -> FlowTable | None:

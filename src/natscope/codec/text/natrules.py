@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from natscope.codec.text.natrule import Given, given
 from natscope.codec.text.ruleset import ChainName, RuleIndex, parse_iptables, parse_nft
 from natscope.codec.text.strings import emptied
-from natscope.model.bundle import Bundle
-from natscope.model.journey import Chain, Hook, Rule
+from natscope.model.bundle import Bundle, Tool
+from natscope.model.journey import Hook, Rule
 
 Place = tuple[str, str, str, int | None]
 """Family, table, chain, number."""
@@ -45,18 +46,25 @@ def place(rule: Rule) -> Place:
 
 def rulesets(bundle: Bundle) -> RuleIndex:
     """Every chain and rule of a bundle, as the tool that made it writes it."""
-    chains: list[Chain] = []
-    rules: list[Rule] = []
-    for one in bundle.rulesets:
-        if one.tool == "nft":
-            found = parse_nft(one.text, one.handles)
-        elif one.family is not None:
-            found = parse_iptables(one.text, family=one.family, tool=one.tool)
-        else:
-            continue
-        chains += found.chains
-        rules += found.rules
-    return RuleIndex(chains, rules)
+    found = [
+        _index(one.tool, one.family, one.text, one.handles)
+        for one in bundle.rulesets
+        if one.tool == "nft" or one.family is not None
+    ]
+    return RuleIndex(
+        (chain for one in found for chain in one.chains),
+        (rule for one in found for rule in one.rules),
+    )
+
+
+@lru_cache(8)
+def _index(
+    tool: Tool, family: str | None, text: str, handles: tuple[int, ...]
+) -> RuleIndex:
+    """A diagnosis comes back to its rulesets several times; a large one takes long."""
+    if family is None:
+        return parse_nft(text, handles)
+    return parse_iptables(text, family=family, tool=tool)
 
 
 def nat_rules(bundle: Bundle) -> list[NatRule]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -75,6 +75,13 @@ class Snapshot:
         if measured is None:
             measured = Measured(counters=counters(bundle.counters))
         return cls(bundle, measured, table)
+
+    def judged(self, made: Attribution, *, is_exact: bool = False) -> Snapshot:
+        """The same, with what made each flow; what is read of it already stays so."""
+        found = replace(self, made=made, is_exact=is_exact)
+        for name, value in vars(self).items():
+            vars(found).setdefault(name, value)
+        return found
 
     @property
     def flows(self) -> FlowTable:

@@ -10,6 +10,7 @@ import pytest
 from natscope.model.bundle import Bundle
 from natscope.model.finding import Severity
 from natscope.model.measured import Measured
+from natscope.rehearse.attribution.shapes import by_shape
 from natscope.render.findings import page
 from natscope.views.doctor import counters
 from natscope.views.doctor.diagnosis import BY_ID, RULES, diagnose
@@ -100,6 +101,16 @@ def test_what_was_not_read_twice_is_not_what_was_not_read() -> None:
         snapshot = Snapshot(Bundle(NOW_NS), Measured(interval_ms=interval_ms))
         (lacking,) = diagnose(snapshot, only=["R06"]).not_checked
         assert lacking.part == part
+
+
+def test_what_is_read_of_a_box_stays_read_when_its_flows_are_judged() -> None:
+    snapshot = Box().snapshot
+    rules = snapshot.ruleset
+    made = by_shape(snapshot.flows, snapshot.nat_rules, snapshot.bundle)
+    judged = snapshot.judged(made, is_exact=True)
+    assert (judged.attribution, judged.is_exact) == (made, True)
+    assert judged.ruleset is rules
+    assert snapshot.made is None
 
 
 def test_a_part_that_was_read_and_is_empty_is_not_missing() -> None:

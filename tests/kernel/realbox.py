@@ -214,10 +214,9 @@ class RealBox:
         for visits in assembler.flush():
             found += visits
         assert not self._traces.lost
-        for one in logged:
-            if step := legacytrace.visit(one, self._listed, self._names.get):
-                found.append(step)
-        return tuple(_in_order(found) if logged else found)
+        told = (legacytrace.visit(one, self._listed, self._names.get) for one in logged)
+        legacy = [step for step in told if step is not None]
+        return tuple(_in_order(found + legacy) if legacy else found)
 
     def _taken(self, wait_s: float = 0.0) -> Iterator[Departure]:
         if wait_s:
@@ -263,10 +262,10 @@ def _invalid(logged: list[LoggedPacket], packet: Packet) -> Iterator[str]:
 
 def _in_order(found: list[Visit]) -> list[Visit]:
     """By hook and priority; to itself a box sends before it receives."""
-    names = ["PREROUTING", "INPUT", "FORWARD", "POSTROUTING"]
+    names = "INGRESS PREROUTING INPUT FORWARD POSTROUTING EGRESS"
     if any(visit.base.hook == Hook.OUTPUT for visit in found):
-        names = ["OUTPUT", "POSTROUTING", "PREROUTING", "INPUT"]
-    hooks = [Hook[name] for name in names]
+        names = "OUTPUT POSTROUTING EGRESS INGRESS PREROUTING INPUT"
+    hooks = [Hook[name] for name in names.split()]
     return sorted(
         (visit for visit in found if visit.base.hook in hooks),
         key=lambda v: (hooks.index(v.base.hook or Hook.PREROUTING), v.base.priority),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,29 @@ def test_a_change_of_a_setting_is_the_reason_from_then_on(twin: Twin) -> None:
     assert _asked(twin, f"{WEB} in br0").outcome is Outcome.FORWARDED
     twin.change("sysctl -q -w net.ipv4.conf.br0.forwarding=0")
     assert _asked(twin, f"{WEB} in br0").reason == "forwarding-off"
+
+
+def test_what_conntrack_logs_does_not_change_the_order_of_the_way(box: Bundle) -> None:
+    rules = """table inet filter {
+      chain output { type filter hook output priority 0; ct state invalid counter; }
+      chain postrouting { type filter hook postrouting priority 0; }
+      chain input { type filter hook input priority 0; drop; }
+    }
+    table netdev early {
+      chain lo { type filter hook ingress device "lo" priority 0; }
+    }"""
+    with Twin(replace(box, rulesets=(Ruleset("nft", rules),))) as twin:
+        seen = twin.send(parse("tcp 10.0.0.1 to 203.0.113.1:80 flags syn,fin"))
+    assert seen.invalid
+    there = ("inet filter", "netdev early")
+    met = [
+        one.base
+        for one in seen.visits
+        if f"{one.base.family} {one.base.table}" in there
+    ]
+    assert list(dict.fromkeys(one.name for one in met)) == [
+        *("output", "postrouting", "lo", "input"),
+    ]
 
 
 def test_a_route_without_a_prefix_is_no_error(twin: Twin) -> None:

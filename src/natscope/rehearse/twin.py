@@ -230,10 +230,9 @@ class Twin(Closing):
                 found += visits
         for visits in assembler.flush():
             found += visits
-        for one in logged:
-            if step := legacytrace.visit(one, self._listed, self._names.get):
-                found.append(step)
-        return tuple(_in_order(found) if logged else found)
+        told = (legacytrace.visit(one, self._listed, self._names.get) for one in logged)
+        legacy = [step for step in told if step is not None]
+        return tuple(_in_order(found + legacy) if legacy else found)
 
     def _departures(
         self, question: Question, visits: tuple[Visit, ...], frames: list[Frame]
@@ -335,8 +334,14 @@ def _in_order(found: list[Visit]) -> list[Visit]:
     )
 
 
-_RECEIVED = (Hook.PREROUTING, Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)
-_SENT = (Hook.OUTPUT, Hook.POSTROUTING, Hook.PREROUTING, Hook.INPUT)
+_RECEIVED = (
+    *(Hook.INGRESS, Hook.PREROUTING, Hook.INPUT),
+    *(Hook.FORWARD, Hook.POSTROUTING, Hook.EGRESS),
+)
+_SENT = (
+    *(Hook.OUTPUT, Hook.POSTROUTING, Hook.EGRESS),
+    *(Hook.INGRESS, Hook.PREROUTING, Hook.INPUT),
+)
 _UNTOLD = frozenset(
     {uapi.IPPROTO_HOPOPTS, uapi.IPPROTO_ROUTING, uapi.IPPROTO_FRAGMENT}
     | {uapi.IPPROTO_AH, uapi.IPPROTO_DSTOPTS}

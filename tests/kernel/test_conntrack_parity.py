@@ -5,7 +5,6 @@ Seeds are fixed, and one is fresh in every run; a failure names it.
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import replace
 
@@ -15,11 +14,11 @@ from kernel import crowd, oracle, stock
 from natscope import uapi
 from natscope.model.flow import Flow
 from natscope.sources.netns import Namespace, new_namespace
+from seeds import fresh
 
 pytestmark = [pytest.mark.kernel]
 
-FRESH = int.from_bytes(os.urandom(4), "big")
-SEEDS = (1, 2, 3, FRESH)
+SEEDS = (1, 2, 3, fresh())
 TABLE, LINES = 120, 25
 
 _V4, _V6 = crowd.V4, crowd.V6

@@ -15,7 +15,6 @@ What no copy can have is left out, here and in packet_strategies:
 from __future__ import annotations
 
 import os
-import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -34,14 +33,13 @@ from natscope.model.tuples import FlowTuple
 from natscope.rehearse.twin import Twin
 from natscope.sources.netns import Namespace
 from natscope.views.journey import journey
+from seeds import fresh
 
 pytestmark = pytest.mark.kernel
 
 RULESETS = Path(__file__).parents[1] / "rulesets"
 COUNT = int(os.environ.get("NATSCOPE_PACKETS", "120"))
 """Packets of one sequence."""
-FRESH = int(os.environ.get("NATSCOPE_SEED", random.SystemRandom().randrange(1 << 32)))
-"""A seed no run had before; a failure prints it."""
 CHOSEN_AT_RANDOM = {
     "numgen random": "numgen inc",
     "--mode random --probability 0.50000000000": "--mode nth --every 2 --packet 0",
@@ -253,9 +251,9 @@ def test_the_twin_does_with_every_packet_what_the_box_does(
         Twin(real.bundle) as twin,
     ):
         assert not twin.missing
-        for seed in (len(case.id), FRESH):
-            found = next(differences(real, twin, steps(seed, COUNT)), None)
-            assert found is None, f"seed {seed}: {found}"
+        for chance in (len(case.id), fresh()):
+            found = next(differences(real, twin, steps(chance, COUNT)), None)
+            assert found is None, f"seed {chance}: {found}"
 
 
 def test_a_bridge_does_not_send_a_packet_back_by_its_port_and_that_is_said(

@@ -150,6 +150,7 @@ class RealBox:
         self._raw[6].setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
         for raw in self._raw.values():
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, PRIORITY)
+        self._raw[4].setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         with self._world.enter():
             self._wire = socket.socket(
                 socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)

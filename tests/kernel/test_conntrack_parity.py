@@ -170,7 +170,8 @@ def test_an_update_leaves_the_table_the_stock_tool_leaves(seed: int) -> None:
         where = f"seed {seed}: conntrack {' '.join(words)}: {said.stderr!r}"
         # 1.4.7 loses lines of its own: an answer is taken for an older one
         assert set(said.stdout.splitlines()) <= set(ours.stdout.splitlines()), where
-        if said.code == 0:  # else it may have stopped on the way
+        # else it stopped on the way, or took an older answer for a failure
+        if said.code == 0 and b"Operation failed" not in said.stderr:
             assert our_table == table, where
             assert ours.stderr == said.stderr, where
 

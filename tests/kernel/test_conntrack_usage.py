@@ -479,7 +479,7 @@ def is_explained(words: list[str], here: Verdict, there: Verdict) -> bool:
     if any(said == _illegal(name)[1][0] for name in more):
         return True
     # masks without an address match nothing there
-    masked = here[1][:1] and here[1][0].startswith("Can't use --mask")
+    masked = any(line.startswith("Can't use --mask") for line in here[1])
     if masked and {"dying", "unconfirmed"} & set(words):
         return True
     if here[1][-1:] == ["Operation failed: invalid parameters"]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -203,7 +204,33 @@ def hosts(at: Addresses = V4) -> Iterator[Hosts]:
         ):
             way = f"addr add {own}/{at.length} dev eth0\nroute add default via {gateway}\n"
             made.ip(host, f"link set lo up\nlink set eth0 up\n{way}")
+        _meet(made)
         yield made
+
+
+def _meet(hosts: Hosts) -> None:
+    """Client and server, by a datagram each way: then what is sent goes at once.
+
+    A link is up when linkwatch says so, and neighbours are asked for a second apart.
+    Nothing is tracked yet: there is no rule.
+    """
+    until = time.monotonic() + PATIENCE_S
+    with hosts.client.enter():
+        asking = socket.socket(hosts.at.family, socket.SOCK_DGRAM)
+    with hosts.server.enter():
+        answering = socket.socket(hosts.at.family, socket.SOCK_DGRAM)
+    with asking, answering:
+        for one in (asking, answering):
+            one.settimeout(0.05)
+        answering.bind(("", 9))
+        while True:
+            asking.sendto(b"?", (hosts.at.server, 9))
+            with suppress(TimeoutError):
+                _, client = answering.recvfrom(9)
+                answering.sendto(b"!", client)
+                asking.recv(9)
+                return
+            assert time.monotonic() < until, "the hosts do not reach each other"
 
 
 def segment(

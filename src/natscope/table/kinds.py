@@ -7,7 +7,7 @@ where they do not, every address and port is a kind of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,11 @@ class Kinds:
 
     Args:
         bundle: the box.
+        constants: more that flows are told apart by: networks.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        texts = list(_texts(bundle))
+    def __init__(self, bundle: Bundle, constants: Iterable[object] = ()) -> None:
+        texts = [*_texts(bundle), *map(str, constants)]
         self._classes = Classes(texts)
         self._by_sport = any(_SPORT.search(text) for text in texts)
         self._by_bits = any(_BITS.search(text) for text in texts)

@@ -145,6 +145,8 @@ def _spans(texts: Iterable[str], version: int | None) -> tuple[Span, ...]:
 
 def _span(text: str, version: int | None) -> Span:
     if "/" in text:
+        if "." in text.partition("/")[2]:
+            raise ValueError("a mask that is no prefix")  # as a host mask it is one
         network = ip_network(text, strict=False)
         ends = network.network_address, network.broadcast_address
     else:

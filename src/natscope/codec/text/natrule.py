@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
-from natscope.codec.text.strings import emptied
+from natscope.codec.text.strings import emptied, masked
 
 Kind = Literal["snat", "dnat", "masquerade", "redirect"]
 Span = tuple[int, int]
@@ -26,7 +26,7 @@ _NFT = re.compile(
 )
 _FLAGS = re.compile(r"\s+(random|fully-random|persistent|comment)\b.*$")
 _XT = re.compile(r'xt target "?(SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b')
-_IPTABLES = re.compile(r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b")
+_IPTABLES = re.compile(r"(?<!\S)-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)(?!\S)")
 _OPTION = re.compile(r"--to(?:-source|-destination|-ports)? (\S+)")
 _SOURCE_CHAINS = ("POSTROUTING", "INPUT")
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/\d+)?$", re.ASCII)
@@ -73,7 +73,8 @@ def given(text: str) -> Given | None:
     plain = emptied(text)
     if plain.startswith("-A "):
         return _of_iptables(plain)
-    if (found := _XT.search(text)) is not None:
+    at = masked(text).find("xt target ")
+    if at >= 0 and (found := _XT.match(text, at)) is not None:
         return Given(_kind(found[1], text))
     if (found := _NFT.search(plain)) is None:
         return None
@@ -153,7 +154,7 @@ def address_spans(text: str) -> tuple[Span, ...]:
     """``A``, ``A-B`` or a prefix, as numbers; nothing where it is none of these."""
     first, _, last = text.partition("-")
     try:
-        if "/" in text:
+        if "/" in text and "." not in text.partition("/")[2]:
             network = ip_network(text, strict=False)
             return ((int(network.network_address), int(network.broadcast_address)),)
         low = int(ip_address(first))

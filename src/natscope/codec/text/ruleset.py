@@ -35,6 +35,7 @@ _COUNTED = re.compile(r"\bcounter packets [0-9]+ bytes [0-9]+")
 _SPACES = re.compile(r'("[^"]*")|\s+')
 _BASE = re.compile(r"type (\w+) hook (\w+)\b.* priority (.+)")
 _PRIORITY = re.compile(r"([a-z]+|[0-9]{1,10})?\s*(?:([+-])\s*([0-9]{1,10}))?$")
+_DORMANT = re.compile(r"flags\b.*\bdormant\b")
 _POLICY = re.compile(r"policy (\w+)")
 _NO_RULE = frozenset({"", "type", "policy", "flags", "devices", "comment"})
 """First words of what a chain holds beside its rules."""
@@ -125,11 +126,13 @@ def parse_nft(text: str, handles: Sequence[int] = ()) -> RuleIndex:
         if words[:1] != ["table"] or table.body is None:
             continue
         family = words[1] if len(words) > 2 else "ip"
+        is_dormant = any(_DORMANT.match(one.text) for one in table.body)
         for block in table.body:
             kind, _, name = block.text.partition(" ")
             if kind == "chain" and block.body is not None:
                 chain = Chain(family, words[-1], name)
-                chains.append(_chain(chain, block.body))
+                # of a dormant table no chain is registered (nf_tables_table_disable)
+                chains.append(chain if is_dormant else _chain(chain, block.body))
                 rules.extend(_rules(chain, block.body))
     if len(handles) == len(rules):
         each = zip(rules, handles, strict=True)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from natscope.codec.text.natrules import NatRule
 from natscope.codec.text.natsure import taken
-from natscope.model.bundle import Bundle, Link, Route
+from natscope.model.bundle import Bundle, Link, Route, RoutingRule
 from natscope.model.ipversion import Family
 from natscope.views.doctor.reading.spans import addresses_within
 
 MAIN = 254
 """RT_TABLE_MAIN."""
-_LOCAL = 255
-_OWN_PRIORITIES = frozenset({0, 32766, 32767})
-"""Of the rules every box has (fib_default_rules_init)."""
+LOCAL = 255
+_OWN_TABLES = {0: LOCAL, 32766: MAIN, 32767: 253}
+"""Of the rules every box has, by their priority (fib_default_rules_init)."""
 _FAMILIES: tuple[Family, ...] = ("inet", "inet6")
 
 
@@ -51,7 +51,7 @@ def has_several_ways(bundle: Bundle, family: Family) -> bool:
         if route.family == family and _is_used(route) and not _is_of_link(route):
             prefixes.setdefault(route.dst, set()).update(_devices(route))
     return any(len(found) > 1 for found in prefixes.values()) or any(
-        rule.family == family and rule.priority not in _OWN_PRIORITIES
+        rule.family == family and rule.priority not in _OWN_TABLES
         for rule in bundle.rules
         if rule.action != "l3mdev"
     )
@@ -59,7 +59,14 @@ def has_several_ways(bundle: Bundle, family: Family) -> bool:
 
 def is_routed_by_rules(bundle: Bundle) -> bool:
     """Whether rules choose the table, for VRFs too: the main one may be wrong."""
-    return any(rule.priority not in _OWN_PRIORITIES for rule in bundle.rules)
+    return not all(map(_is_own, bundle.rules))
+
+
+def _is_own(rule: RoutingRule) -> bool:
+    """Whether it is one of those every box has, as the kernel made it."""
+    table = _OWN_TABLES.get(rule.priority)
+    plain = RoutingRule(rule.family, rule.priority, table=table, protocol=rule.protocol)
+    return table is not None and rule == plain
 
 
 def several_ways(bundle: Bundle) -> bool:
@@ -117,9 +124,11 @@ def _networks(bundle: Bundle, version: int) -> dict[IPv4Network | IPv6Network, s
     """The interface of each prefix: by its route of the least metric."""
     best: dict[IPv4Network | IPv6Network, tuple[int, set[str]]] = {}
     for route in bundle.routes:
-        if route.table != MAIN or route.dst.version != version or _is_down(route):
+        if route.table != MAIN or route.dst.version != version or "dead" in route.flags:
             continue
-        devices = set(_devices(route)) if _is_used(route) else set()
+        # with linkdown it depends on a sysctl, with a source or a TOS on the packet
+        is_sure = _is_used(route) and route.src is None and not route.tos
+        devices = set(_devices(route)) if is_sure else {""}
         metric = route.metric or 0
         known, others = best.get(route.dst, (metric, set()))
         if metric <= known:
@@ -129,7 +138,7 @@ def _networks(bundle: Bundle, version: int) -> dict[IPv4Network | IPv6Network, s
 
 
 def _is_used(route: Route) -> bool:
-    is_way = route.type == "unicast" and route.table != _LOCAL
+    is_way = route.type == "unicast" and route.table != LOCAL
     return is_way and not _is_down(route)
 
 

@@ -135,8 +135,10 @@ def born_before(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]
     table = snapshot.flows
     plain = is_unset(table, uapi.Status.SRC_NAT) & is_unset(table, uapi.Status.DST_NAT)
     lost = plain & is_unset(table, uapi.Status.SEEN_REPLY)
+    # what a helper expected is not new to the rules, nor the helper's to translate
+    lost &= is_unset(table, uapi.Status.EXPECTED)
     if not snapshot.is_exact:
-        for rule, rows in untranslated(snapshot, lost).items():
+        for rule, rows in untranslated(snapshot, lost):
             yield _unborn(snapshot, rows, Fact("rule", rule))
         return
     stale = _stale(snapshot)

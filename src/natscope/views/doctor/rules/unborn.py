@@ -6,59 +6,82 @@ rule, and what leads to its chain.  The interface of a flow is the main table's 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_interface
 
 import numpy as np
 from numpy.typing import NDArray
 
 from natscope.codec.text.natmatch import Asked
-from natscope.codec.text.natrule import Span, given
+from natscope.codec.text.natrule import Given, given
 from natscope.codec.text.natrules import by_chain
-from natscope.codec.text.natsure import Taken, condition, leads, taken
+from natscope.codec.text.natsure import Taken, condition, leads, returns, taken
 from natscope.codec.text.ruleset import ChainName, RuleIndex
-from natscope.codec.text.strings import emptied
+from natscope.model.bundle import Bundle, Network
 from natscope.model.ipversion import VERSIONS
-from natscope.model.journey import Hook, Rule
+from natscope.model.journey import Hook, Rule, Verdict
 from natscope.table.flowtable import FlowTable
 from natscope.table.kinds import Kinds
 from natscope.table.nat import is_local
 from natscope.views.doctor.reading.chains import base_chains
 from natscope.views.doctor.reading.rows import Mask, by_version
-from natscope.views.doctor.reading.spans import addresses_within, ports_within
-from natscope.views.doctor.reading.ways import is_routed_by_rules, outgoing
+from natscope.views.doctor.reading.spans import addresses_within, is_of, ports_within
+from natscope.views.doctor.reading.ways import LOCAL, is_routed_by_rules, outgoing
+from natscope.views.doctor.rules.forwarding import dropping, is_off
 from natscope.views.doctor.snapshot import Snapshot
 
-_NOT_FORWARDED: Mapping[int, tuple[Span, ...]] = {
-    4: ((0xE000_0000, 0xFFFF_FFFF),),
-    6: ((0xFE80 << 112, (0xFEC0 << 112) - 1), (0xFF << 120, (1 << 128) - 1)),
+_NOT_FORWARDED: Mapping[int, tuple[Network, ...]] = {
+    4: (IPv4Network("224.0.0.0/3"),),
+    6: (IPv6Network("fe80::/10"), IPv6Network("ff00::/8")),
 }
 """Multicast, broadcast and what is reserved; in IPv6 link-local addresses too."""
-_RETURNS = re.compile(r"(?<!\S)(?:return|-j RETURN)(?!\S)")
 _DEEPEST = 16
 """NFT_JUMP_STACK_SIZE."""
-_MOST_CHAINS = 1000
-"""Looked into at a hook; a chain many lead to counts as often as packets come to it."""
+_MOST_RULES = 50_000
+"""Looked at on the way through a hook; one many chains lead to counts each time."""
 
 
-def untranslated(snapshot: Snapshot, rows: Mask) -> dict[str, Mask]:
+def untranslated(snapshot: Snapshot, rows: Mask) -> Iterator[tuple[str, Mask]]:
     """By the text of a rule, the rows it would translate.
 
     Args:
         snapshot: the box.
         rows: flows that are not translated.
+
+    Raises:
+        NotRead: the rules or the routes were not all read.
     """
     lost = np.flatnonzero(rows)
-    if not len(lost) or is_routed_by_rules(snapshot.bundle):
-        return {}
-    kinds = Kinds(snapshot.bundle).of(snapshot.flows.take(lost))
+    if not len(lost) or not snapshot.routes or is_routed_by_rules(snapshot.bundle):
+        return
+    constants = [one for version in VERSIONS for one in _kept(snapshot.bundle, version)]
+    kinds = Kinds(snapshot.bundle, constants).of(snapshot.flows.take(lost))
     firsts = np.array([kind.rows[0] for kind in kinds], np.intp)
-    found: dict[str, Mask] = {}
+    found: dict[str, list[int]] = {}
     for rule, taken_now in _by_rule(snapshot, snapshot.flows.take(lost[firsts])):
-        mask = found.setdefault(rule, np.zeros(len(rows), np.bool_))
-        for kind in taken_now.tolist():
-            mask[lost[kinds[kind].rows]] = True
+        found.setdefault(rule, []).extend(taken_now.tolist())
+    for rule, numbers in found.items():
+        mask = np.zeros(len(rows), np.bool_)
+        for number in numbers:
+            mask[lost[kinds[number].rows]] = True
+        yield rule, mask
+
+
+def _kept(bundle: Bundle, version: int) -> list[Network]:
+    """Destinations of which nothing is forwarded: the box's own, broadcasts …"""
+    found = [*_NOT_FORWARDED[version]]
+    found += [
+        route.dst
+        for route in bundle.routes
+        if route.table == LOCAL and route.dst.version == version
+    ]
+    for link in bundle.links:
+        for one in link.addresses:
+            network = ip_interface(f"{one.local}/{one.prefix}").network
+            if isinstance(network, IPv4Network) and version == 4:
+                found.append(IPv4Network(network.broadcast_address))
     return found
 
 
@@ -68,17 +91,33 @@ def _by_rule(
     """By the text of a rule, the flows of a table it would translate."""
     ruleset = snapshot.ruleset
     rules = by_chain(ruleset)
+    if _is_mixed(ruleset):
+        return
     for version, at in by_version(table, np.ones(len(table), np.bool_)):
+        if is_off(snapshot.bundle, version) or dropping(snapshot, version):
+            continue
         first = _FirstPackets(snapshot, table.take(at), version)
         left = first.begin_elsewhere
         for hook in (Hook.PREROUTING, Hook.POSTROUTING):
             way = _Way(ruleset, rules, first, hook)
-            for chain in base_chains(ruleset, VERSIONS[version].nft, hook, "nat"):
-                here = left if hook is Hook.PREROUTING else left & first.leave
-                way.through((chain.family, chain.table, chain.name), here)
+            if hook is Hook.POSTROUTING:
+                left = left & first.leave
+            for base in base_chains(ruleset, VERSIONS[version].nft, hook, "nat"):
+                left = way.through((base.family, base.table, base.name), left)
+                if base.policy is not Verdict.ACCEPT:
+                    left = np.zeros(len(left), np.bool_)
             for text, there in way.found.items():
-                yield text, at[there & left]
-                left = left & ~there
+                if there.any():
+                    yield text, at[there]
+
+
+def _is_mixed(ruleset: RuleIndex) -> bool:
+    """Whether two tools have a table of one name: their chains are not told apart."""
+    tools: dict[tuple[str, str], str] = {}
+    return any(
+        tools.setdefault((one.family, one.table), one.tool) != one.tool
+        for one in ruleset.rules
+    )
 
 
 class _Way:
@@ -100,15 +139,15 @@ class _Way:
     ) -> None:
         self._rules, self._first, self._hook = rules, first, hook
         self._names = {(one.family, one.table, one.name) for one in ruleset.chains}
-        self._harmless: dict[ChainName, bool] = {}
-        self._visits = 0
+        self._ends: dict[ChainName, Mask] = {}
+        self._looked = 0
         self.found: dict[str, Mask] = {}
         """By the text of a rule, the packets it surely takes."""
 
     def through(
         self, chain: ChainName, here: Mask, path: tuple[Asked, ...] = ()
     ) -> Mask:
-        """Packets that come to a chain: those that surely come back from it.
+        """Packets that come to a chain: those that surely come back as they were.
 
         Args:
             chain: its name.
@@ -116,44 +155,61 @@ class _Way:
             path: what rules on the way asked of them.
         """
         back = np.zeros(len(here), np.bool_)
-        self._visits += 1
-        if self._visits > _MOST_CHAINS or len(path) >= _DEEPEST:
-            return back
-        for rule in self._rules.get(chain, ()):
+        for rule in self._looked_at(chain, len(path)):
             if not here.any():
                 break
             what = condition(rule)
             surely, perhaps = self._first.meeting(what)
             to = self._target(rule)
-            if given(rule.text) is not None:
-                here = here & ~self._taken(rule, here & surely, path)
-            elif _RETURNS.search(emptied(rule.text)):
-                back |= here & surely
-                here = here & ~perhaps
-            elif to is None:
-                here = here & ~perhaps  # it may accept them
-            else:
+            if to is not None:
                 name, is_goto = to
-                came = here & surely
-                if what is not None and came.any():
-                    came = self.through(name, came, (*path, what.asked))
-                if is_goto or not self._is_harmless(name):
-                    here = here & ~perhaps
-                if is_goto:
-                    back |= came
-                else:
-                    here = here & ~surely | came
+                came = into = here & surely
+                if what is not None and into.any():
+                    came = self.through(name, into, (*path, what.asked))
+                stays = here & ~perhaps
+                if not is_goto:
+                    stays |= here & ~surely & ~self._may_end(name, len(path))
+                here, back = (stays, back | came) if is_goto else (stays | came, back)
+                continue
+            if returns(rule):
+                back |= here & surely
+            elif given(rule.text) is not None:
+                self._take(rule, here & surely, path)
+            here = here & ~perhaps
         return back | here
 
-    def _taken(self, rule: Rule, rows: Mask, path: Sequence[Asked]) -> Mask:
-        """Of some packets that fit a NAT rule, those it surely takes."""
-        what = taken(rule)
-        if what is None or not self._is_told((*path, what.asked)):
-            return np.zeros(len(rows), np.bool_)
-        if rows.any():
-            known = self.found.get(rule.text)
-            self.found[rule.text] = rows if known is None else known | rows
-        return rows
+    def _looked_at(self, chain: ChainName, depth: int) -> Iterator[Rule]:
+        """The rules of a chain; of too many the last is one no packet comes through."""
+        for rule in self._rules.get(chain, ()):
+            self._looked += 1
+            if self._looked > _MOST_RULES or depth >= _DEEPEST:
+                yield replace(rule, text="")
+                return
+            yield rule
+
+    def _may_end(self, chain: ChainName, depth: int) -> Mask:
+        """Packets that, had they come to a chain, might not come back as they were."""
+        if chain not in self._ends:
+            found = np.zeros(self._first.count, np.bool_)
+            self._ends[chain] = ~found  # where it leads to itself
+            for rule in self._looked_at(chain, depth):
+                to = self._target(rule)
+                if not returns(rule) or to is not None:
+                    _, perhaps = self._first.meeting(condition(rule))
+                    if to is not None:
+                        perhaps = perhaps & self._may_end(to[0], depth + 1)
+                    found = found | perhaps
+            self._ends[chain] = found
+        return self._ends[chain]
+
+    def _take(self, rule: Rule, rows: Mask, path: Sequence[Asked]) -> None:
+        """Note which packets that fit a NAT rule it surely takes, and changes."""
+        what, gives = taken(rule), given(rule.text)
+        if what is None or gives is None or not self._is_told((*path, what.asked)):
+            return
+        rows = rows & self._first.changed(gives)
+        known = self.found.get(rule.text)
+        self.found[rule.text] = rows if known is None else known | rows
 
     def _is_told(self, path: Sequence[Asked]) -> bool:
         """Whether the rules on a way ask enough for a finding that is laid to them."""
@@ -168,21 +224,6 @@ class _Way:
             return None
         return (rule.family, rule.table, told.chain), told.is_goto
 
-    def _is_harmless(self, chain: ChainName, depth: int = 0) -> bool:
-        """Whether a chain lets all come back that it does not translate."""
-        if chain not in self._harmless:
-            self._harmless[chain] = False  # where it leads to itself
-            self._harmless[chain] = depth < _DEEPEST and all(
-                self._is_passing(rule, depth) for rule in self._rules.get(chain, ())
-            )
-        return self._harmless[chain]
-
-    def _is_passing(self, rule: Rule, depth: int) -> bool:
-        if given(rule.text) is not None or _RETURNS.search(emptied(rule.text)):
-            return True
-        to = self._target(rule)
-        return to is not None and self._is_harmless(to[0], depth + 1)
-
 
 class _FirstPackets:
     """Flows of one family, and what their first packets meet.
@@ -196,6 +237,7 @@ class _FirstPackets:
     def __init__(self, snapshot: Snapshot, table: FlowTable, version: int) -> None:
         self._snapshot, self._table, self._version = snapshot, table, version
         self._ways: dict[str, tuple[list[str], NDArray[np.intp]]] = {}
+        self.count = len(table)
 
     @cached_property
     def begin_elsewhere(self) -> Mask:
@@ -205,9 +247,24 @@ class _FirstPackets:
     @cached_property
     def leave(self) -> Mask:
         """Rows that come to postrouting: the box keeps for itself what is for it."""
-        others = _NOT_FORWARDED[self._version]
-        kept = addresses_within(self._table["orig_dst"], others)
+        spans = tuple(
+            (int(one[0]), int(one[-1]))
+            for one in _kept(self._snapshot.bundle, self._version)
+        )
+        kept = addresses_within(self._table["orig_dst"], spans)
         return ~(kept | self._is_own("orig_dst"))
+
+    def changed(self, gives: Given) -> Mask:
+        """Rows whose first packet would not be what it is, had a rule taken it.
+
+        A source within the range keeps its address, and a flow its port.
+        """
+        column = "orig_src" if gives.is_source else "orig_dst"
+        if gives.kind in ("masquerade", "redirect"):
+            return ~self._is_own(column)
+        spans = tuple(one for one in gives.addresses if is_of(one, self._version))
+        found = addresses_within(self._table[column], spans)
+        return ~found if spans else np.zeros(self.count, np.bool_)
 
     def _is_own(self, column: str) -> Mask:
         """Rows with an address of the box itself."""

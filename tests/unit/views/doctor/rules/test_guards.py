@@ -54,15 +54,6 @@ def replied(one: Flow) -> Flow:
     return replace(one, status=(one.status or 0) | REPLIED)
 
 
-def led(base: str, *others: str) -> str:
-    """Chains: the first of the hook, those it leads to named after the alphabet."""
-    chains = [
-        f"chain {name} {{\n{rules}\n}}\n"
-        for name, rules in zip("ab", (*others, "", ""), strict=False)
-    ]
-    return f"table ip nat {{ {POST} {base}\n}}\n{''.join(chains)} }}\n"
-
-
 @dataclass(frozen=True)
 class Case:
     id: str
@@ -73,37 +64,6 @@ class Case:
     sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
-LED = [
-    Case(f"{id}", "R08", is_found, (PLAIN,), led(base, *others))
-    for id, is_found, base, *others in (
-        ("led by an interface", True, 'oifname "wan" jump a', "masquerade"),
-        ("led by another interface", False, 'oifname "lan" jump a', "masquerade"),
-        ("led for good", True, 'oifname "wan" goto a', "masquerade"),
-        ("behind what went for good", False, 'oifname "wan" goto a\noifname "wan" masquerade'),
-        ("behind what went elsewhere for good", True,
-         'oifname "lan" goto a\noifname "wan" masquerade'),
-        ("led twice", True, 'oifname "wan" jump a', "jump b", "ip saddr 10.0.0.0/8 masquerade"),
-        ("behind what came back", True, 'jump a\noifname "wan" masquerade',
-         "udp dport 9 masquerade"),
-        ("behind what returned", True, 'jump a\noifname "wan" masquerade',
-         "ip daddr 192.0.2.0/24 return\naccept"),
-        ("behind what may return", False, 'jump a\noifname "wan" masquerade',
-         "ip daddr @some return\naccept"),
-        ("returned before", False, 'oifname "wan" jump a',
-         "ip daddr 192.0.2.0/24 return\nmasquerade"),
-        ("behind what accepts others", True, 'jump a\noifname "wan" masquerade',
-         "ip daddr 192.0.2.128/25 accept"),
-        ("behind what accepts it", False, 'jump a\noifname "wan" masquerade',
-         "ip daddr 192.0.2.0/24 accept"),
-        ("behind what may take it and bring it back", True,
-         'meta mark 1 jump a\noifname "wan" masquerade', "udp dport 9 return"),
-        ("behind what may take it and accept it", False,
-         'meta mark 1 jump a\noifname "wan" masquerade', "udp dport 9 accept"),
-        ("behind what may take it for good", False,
-         'meta mark 1 goto a\noifname "wan" masquerade', "udp dport 9 return"),
-        ("led in a circle", False, "jump a", "jump b", 'jump a\noifname "wan" masquerade'),
-    )
-]  # fmt: skip
 CASES = [
     Case("a target that is gone", "R07", True, (TO_GONE,), FORWARD),
     Case("a target that still answers", "R07", False, (replied(TO_GONE),), FORWARD),
@@ -126,7 +86,6 @@ CASES = [
          MASQUERADE.replace("oifname", "ip daddr 192.0.2.0/24 accept\noifname")),
     Case("a rule with a set", "R08", False, (PLAIN,),
          MASQUERADE.replace("oifname", "ip saddr @lan oifname")),
-    *LED,
     Case("an address that is gone", "R09", True, (GONE,), MASQUERADE),
     Case("an address a rule names", "R09", False, (GONE,),
          MASQUERADE.replace("masquerade", "snat to 203.0.113.90-203.0.113.99")),

@@ -80,16 +80,22 @@ def test_a_rule_has_its_comment_and_it_alone(netns: Namespace, path: Path) -> No
 def test_every_chain_has_its_hook_and_priority(netns: Namespace, path: Path) -> None:
     _load(path)
     ruleset = parse_nft(tools.run(["nft", "-a", "list", "ruleset"]))
+    # nft 1.0.6 tells the table's name in the place of the flag
+    asleep = [
+        (table["family"], table["name"]) for table in _json("table") if "flags" in table
+    ]
     theirs = [
         Chain(
             chain["family"],
             chain["table"],
             chain["name"],
-            chain.get("type"),
-            Hook[chain["hook"].upper()] if "hook" in chain else None,
-            chain.get("prio"),
-            Verdict[chain["policy"].upper()] if "policy" in chain else None,
+            chain["type"],
+            Hook[chain["hook"].upper()],
+            chain["prio"],
+            Verdict[chain["policy"].upper()],
         )
+        if "hook" in chain and (chain["family"], chain["table"]) not in asleep
+        else Chain(chain["family"], chain["table"], chain["name"])
         for chain in _json("chain")
     ]
     assert list(ruleset.chains) == theirs

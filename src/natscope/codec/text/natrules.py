@@ -77,21 +77,13 @@ def nat_rules(bundle: Bundle) -> list[NatRule]:
     return [_nat_rule(rule, counted) for chain in _chains(ruleset) for rule in chain]
 
 
-def by_chain(ruleset: RuleIndex) -> dict[ChainName, list[Rule]]:
-    """The rules of each chain, in order."""
-    found: dict[ChainName, list[Rule]] = {}
-    for rule in ruleset.rules:
-        found.setdefault((rule.family, rule.table, rule.chain), []).append(rule)
-    return found
-
-
 def reachable(
     rules: Mapping[ChainName, list[Rule]], chain: ChainName
 ) -> Iterator[Rule]:
     """The rules of a chain and of all it leads to, in that order, each once.
 
     Args:
-        rules: see :func:`by_chain`.
+        rules: see :attr:`RuleIndex.by_chain`.
         chain: where to begin.
     """
     return _walk(rules, chain, set())
@@ -130,7 +122,7 @@ def _saved_counters(bundle: Bundle) -> Iterator[tuple[Place, tuple[int, int]]]:
 
 def _chains(ruleset: RuleIndex) -> Iterator[list[Rule]]:
     """The rules of each base chain of NAT, with those of the chains it leads to."""
-    rules = by_chain(ruleset)
+    rules = ruleset.by_chain
     met: set[ChainName] = set()
     bases = [chain for chain in ruleset.base_chains() if chain.type == "nat"]
     bases = [chain for chain in bases if chain.hook in _ORDER]

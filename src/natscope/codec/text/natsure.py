@@ -128,8 +128,3 @@ def leads(rule: Rule) -> Leads | None:
 def returns(rule: Rule) -> bool:
     """Whether a rule ends its chain, and no more."""
     return _RETURNS.search(emptied(rule.text)) is not None
-
-
-def is_compound(rule: Rule) -> bool:
-    """Whether a rule holds others, in a chain without a name."""
-    return _COMPOUND.search(emptied(rule.text)) is not None

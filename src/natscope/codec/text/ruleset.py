@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from natscope.model.journey import Chain, Hook, Rule, Verdict
 
@@ -77,6 +78,14 @@ class RuleIndex:
     ) -> Rule | None:
         """A rule by its place, from 1: as iptables-legacy's TRACE names it."""
         return self._numbers.get((tool, family, table, chain, number))
+
+    @cached_property
+    def by_chain(self) -> Mapping[ChainName, list[Rule]]:
+        """The rules of each chain that has some, in order."""
+        found: dict[ChainName, list[Rule]] = {}
+        for rule in self.rules:
+            found.setdefault((rule.family, rule.table, rule.chain), []).append(rule)
+        return found
 
     def told_by(self, box: RuleIndex) -> RuleIndex:
         """The same rules, found as before, with the handles a box has for them.

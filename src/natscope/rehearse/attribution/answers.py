@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from natscope.codec.text.natrule import Given, given, has_doubt
-from natscope.codec.text.natrules import by_chain, place, reachable
+from natscope.codec.text.natrules import place, reachable
 from natscope.codec.text.ruleset import ChainName, RuleIndex
 from natscope.model.bundle import Bundle
 from natscope.model.journey import Chain, Hook, Rule, Sightings, Verdict, Visit
@@ -77,7 +77,7 @@ class Reading:
     """
 
     def __init__(self, ruleset: RuleIndex, bundle: Bundle) -> None:
-        self._rules = by_chain(ruleset)
+        self._rules = ruleset.by_chain
         self._doubtful = {
             name
             for name, rules in self._rules.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from natscope.codec.text.natrules import Place, by_chain, place, reachable
+from natscope.codec.text.natrules import Place, place, reachable
 from natscope.codec.text.ruleset import RuleIndex
 from natscope.codec.text.strings import emptied
 from natscope.model.journey import Chain, Hook, Rule, Verdict
@@ -56,7 +56,7 @@ def base_chains(
 
 def arriving(ruleset: RuleIndex) -> frozenset[Place]:
     """The NAT rules that packets of others meet first; the box's own meet others."""
-    rules = by_chain(ruleset)
+    rules = ruleset.by_chain
     return frozenset(
         place(rule)
         for family in ("ip", "ip6")
@@ -75,7 +75,7 @@ def passes_invalid(ruleset: RuleIndex, family: Family, hook: Hook) -> bool:
     before = base_chains(ruleset, family, Hook.PREROUTING)
     here = base_chains(ruleset, family, hook)
     looked = [one for one in before if (one.priority or 0) > _CONNTRACK] + here
-    texts = by_chain(ruleset)
+    texts = ruleset.by_chain
     for chain in looked:
         rules = list(reachable(texts, (chain.family, chain.table, chain.name)))
         if any(_DROPS_INVALID.search(_plain(rule)) for rule in rules):

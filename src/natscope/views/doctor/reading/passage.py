@@ -15,7 +15,7 @@ import numpy as np
 from natscope import uapi
 from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given, Span
-from natscope.codec.text.natrules import by_chain, reachable
+from natscope.codec.text.natrules import reachable
 from natscope.codec.text.strings import emptied
 from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain, Hook, Rule, Verdict
@@ -89,7 +89,7 @@ class ForwardHook:
     def __init__(self, snapshot: Snapshot, version: int) -> None:
         self._snapshot, self._version = snapshot, version
         self._world = default_devices(snapshot.bundle, VERSIONS[version].inet)
-        rules = by_chain(snapshot.ruleset)
+        rules = snapshot.ruleset.by_chain
         family = VERSIONS[version].nft
         chains = base_chains(snapshot.ruleset, family, Hook.FORWARD, "filter")
         named = [(one, (one.family, one.table, one.name)) for one in chains]

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrule import Given
-from natscope.codec.text.natrules import NatRule, by_chain, reachable
+from natscope.codec.text.natrules import NatRule, reachable
 from natscope.codec.text.strings import emptied
 from natscope.model.bundle import Bundle, Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
@@ -204,7 +204,7 @@ def is_off(bundle: Bundle, version: int) -> bool:
 def dropping(snapshot: Snapshot, version: int) -> list[Chain]:
     """Chains of the forward hook that drop everything."""
     family = VERSIONS[version].nft
-    rules = by_chain(snapshot.ruleset)
+    rules = snapshot.ruleset.by_chain
     return [
         chain
         for chain in base_chains(snapshot.ruleset, family, Hook.FORWARD)

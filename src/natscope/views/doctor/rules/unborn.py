@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from natscope.codec.text.natmatch import Asked
 from natscope.codec.text.natrule import Given, given
-from natscope.codec.text.natrules import by_chain
 from natscope.codec.text.natsure import Taken, condition, leads, returns, taken
 from natscope.codec.text.ruleset import ChainName, RuleIndex
 from natscope.model.bundle import Bundle, Network
@@ -90,7 +89,6 @@ def _by_rule(
 ) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """By the text of a rule, the flows of a table it would translate."""
     ruleset = snapshot.ruleset
-    rules = by_chain(ruleset)
     if _is_mixed(ruleset):
         return
     for version, at in by_version(table, np.ones(len(table), np.bool_)):
@@ -99,7 +97,7 @@ def _by_rule(
         first = _FirstPackets(snapshot, table.take(at), version)
         left = first.begin_elsewhere
         for hook in (Hook.PREROUTING, Hook.POSTROUTING):
-            way = _Way(ruleset, rules, first, hook)
+            way = _Way(ruleset, first, hook)
             if hook is Hook.POSTROUTING:
                 left = left & first.leave
             for base in base_chains(ruleset, VERSIONS[version].nft, hook, "nat"):
@@ -125,19 +123,12 @@ class _Way:
 
     Args:
         ruleset: of the box.
-        rules: the same by chain.
         first: the packets.
         hook: where.
     """
 
-    def __init__(
-        self,
-        ruleset: RuleIndex,
-        rules: Mapping[ChainName, Sequence[Rule]],
-        first: _FirstPackets,
-        hook: Hook,
-    ) -> None:
-        self._rules, self._first, self._hook = rules, first, hook
+    def __init__(self, ruleset: RuleIndex, first: _FirstPackets, hook: Hook) -> None:
+        self._rules, self._first, self._hook = ruleset.by_chain, first, hook
         self._names = {(one.family, one.table, one.name) for one in ruleset.chains}
         self._ends: dict[ChainName, Mask] = {}
         self._looked = 0

@@ -8,13 +8,12 @@ from typing import TypeVar
 
 from natscope.model.bundle import LinkAddress
 from natscope.model.evidence import Evidence
-from natscope.model.ipversion import Family
+from natscope.model.ipversion import VERSIONS
 from natscope.model.nat import Kind
 from natscope.views.doctor.reading.ways import default_devices
 from natscope.views.doctor.snapshot import NotRead, Snapshot
 
 Part = TypeVar("Part")
-_FAMILIES: tuple[Family, ...] = ("inet", "inet6")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,8 @@ def _uplinks(snapshot: Snapshot) -> tuple[Uplink, ...]:
         return ()
     names = dict.fromkeys(
         name
-        for family in _FAMILIES
-        for name in default_devices(snapshot.bundle, family)
+        for one in VERSIONS.values()
+        for name in default_devices(snapshot.bundle, one.inet)
     )
     return tuple(Uplink(name, addresses.get(name, ())) for name in names)
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from natscope.codec.text.natrule import Span
+from natscope.model.bundle import Network
 from natscope.views.doctor.reading.rows import Mask
 
 _WORD = (1 << 64) - 1
@@ -34,6 +35,11 @@ def ports_within(ports: NDArray[np.uint16], spans: tuple[Span, ...]) -> Mask:
     for first, last in spans:
         found |= (ports >= first) & (ports <= last)
     return found
+
+
+def span_of(network: Network) -> Span:
+    """The first and the last address of a network."""
+    return int(network.network_address), int(network.broadcast_address)
 
 
 def is_of(span: Span, version: int) -> bool:

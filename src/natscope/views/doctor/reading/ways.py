@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from natscope.codec.text.natrules import NatRule
 from natscope.codec.text.natsure import taken
 from natscope.model.bundle import Bundle, Link, Route, RoutingRule
-from natscope.model.ipversion import Family
-from natscope.views.doctor.reading.spans import addresses_within
+from natscope.model.ipversion import VERSIONS, Family
+from natscope.views.doctor.reading.spans import addresses_within, span_of
 
 MAIN = 254
 """RT_TABLE_MAIN."""
 LOCAL = 255
 _OWN_TABLES = {0: LOCAL, 32766: MAIN, 32767: 253}
 """Of the rules every box has, by their priority (fib_default_rules_init)."""
-_FAMILIES: tuple[Family, ...] = ("inet", "inet6")
 
 
 def default_devices(bundle: Bundle, family: Family) -> list[str]:
@@ -71,7 +70,7 @@ def _is_own(rule: RoutingRule) -> bool:
 
 def several_ways(bundle: Bundle) -> bool:
     """The same, of either family."""
-    return any(has_several_ways(bundle, family) for family in _FAMILIES)
+    return any(has_several_ways(bundle, one.inet) for one in VERSIONS.values())
 
 
 def translating(bundle: Bundle, rules: Iterable[NatRule]) -> set[str]:
@@ -112,11 +111,10 @@ def outgoing(
     codes = np.zeros(len(words), np.intp)
     found = _networks(bundle, version)
     for network in sorted(found, key=lambda one: one.prefixlen):
-        span = int(network.network_address), int(network.broadcast_address)
         dev = found[network]
         if dev not in names:
             names.append(dev)
-        codes[addresses_within(words, (span,))] = names.index(dev)
+        codes[addresses_within(words, (span_of(network),))] = names.index(dev)
     return names, codes
 
 

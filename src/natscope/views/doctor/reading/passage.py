@@ -17,6 +17,7 @@ from natscope.codec.text.natmatch import Asked, asked
 from natscope.codec.text.natrule import Given, Span
 from natscope.codec.text.natrules import reachable
 from natscope.codec.text.strings import emptied
+from natscope.model.bundle import Bundle
 from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Chain, Hook, Rule, Verdict
 from natscope.views.doctor.reading.chains import base_chains
@@ -37,6 +38,12 @@ _STATES = re.compile(
     r"\bct state (?:vmap )?(\{[^}]*\}|(?!vmap\b)[\w,]+)(?!\S)"
     r"|(?<!! )--(?:ct)?state (\S+)"
 )
+_LETS_ON = re.compile(
+    r"\b(?:accept|queue|jump|goto|vmap)\b|-[jg] (?!DROP\b|REJECT\b|N?F?LOG\b)"
+)
+FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+_OF_LINK = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
+"""What lets one interface forward though the box does not: IPv6 from Linux 6.17 on."""
 _NEW = re.compile(r"\bnew\b(?! : (?:drop|reject))", re.IGNORECASE)
 _IIF = re.compile(r'\biif(?:name)? "([^"*]+)"|(?<!! )-i ([^\s+]+)(?!\S)')
 _NOT_IIF = re.compile(r'\biif(?:name)? != "([^"*]+)"|(?<!\S)! -i ([^\s+]+)(?!\S)')
@@ -212,3 +219,26 @@ def came_by(text: str) -> str | None:
 def _named(pattern: re.Pattern[str], text: str) -> str | None:
     found = pattern.search(text)
     return None if found is None else found[1] or found[2]
+
+
+def is_off(bundle: Bundle, version: int) -> bool:
+    """Whether nothing is forwarded; False where it is not known."""
+    if bundle.sysctls.get(FORWARDING[version]) != "0":
+        return False
+    names = (_OF_LINK[version].format(link.name) for link in bundle.links)
+    return not any(bundle.sysctls.get(name) == "1" for name in names)
+
+
+def dropping(snapshot: Snapshot, version: int) -> list[Chain]:
+    """Chains of the forward hook that drop everything."""
+    family = VERSIONS[version].nft
+    rules = snapshot.ruleset.by_chain
+    return [
+        chain
+        for chain in base_chains(snapshot.ruleset, family, Hook.FORWARD)
+        if chain.policy is Verdict.DROP
+        and not any(
+            _LETS_ON.search(emptied(rule.text))
+            for rule in reachable(rules, (chain.family, chain.table, chain.name))
+        )
+    ]

@@ -9,14 +9,19 @@ from ipaddress import ip_address
 from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrule import Given
-from natscope.codec.text.natrules import NatRule, reachable
-from natscope.codec.text.strings import emptied
-from natscope.model.bundle import Bundle, Link
+from natscope.codec.text.natrules import NatRule
+from natscope.model.bundle import Link
 from natscope.model.finding import Fact, Finding, Remedy, Severity
 from natscope.model.ipversion import VERSIONS
-from natscope.model.journey import Chain, Hook, Verdict
-from natscope.views.doctor.reading.chains import base_chains
-from natscope.views.doctor.reading.passage import ForwardHook, Opening, Passage
+from natscope.model.journey import Chain
+from natscope.views.doctor.reading.passage import (
+    FORWARDING,
+    ForwardHook,
+    Opening,
+    Passage,
+    dropping,
+    is_off,
+)
 from natscope.views.doctor.reading.rows import is_set, is_unset
 from natscope.views.doctor.reading.spans import addresses_within
 from natscope.views.doctor.remedies.edits import KEEP, Words, inserting
@@ -24,13 +29,7 @@ from natscope.views.doctor.rule import Rule
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 
-_ACCEPTS = re.compile(
-    r"\b(?:accept|queue|jump|goto|vmap)\b|-[jg] (?!DROP\b|REJECT\b|N?F?LOG\b)"
-)
 _MARK = re.compile(r"\bmark\b")
-_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-_OF_LINK = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
-"""What lets one interface forward though the box does not: IPv6 from Linux 6.17 on."""
 ANSWERS = Words(
     "ct state established,related accept",
     "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
@@ -62,7 +61,7 @@ def not_forwarding(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Findi
                 why="Without forwarding the kernel drops every packet that is not for "
                 "the box itself: nothing comes to the rules behind routing.",
                 remedies=(turn_on(version),),
-                verify=f"sysctl {_dotted(_FORWARDING[version])}",
+                verify=f"sysctl {_dotted(FORWARDING[version])}",
                 about=f"IPv{version}",
             )
             continue
@@ -193,36 +192,13 @@ def is_own(snapshot: Snapshot, gives: Given) -> bool:
     return any(end in snapshot.own or ip_address(end).is_loopback for end in ends)
 
 
-def is_off(bundle: Bundle, version: int) -> bool:
-    """Whether nothing is forwarded; False where it is not known."""
-    if bundle.sysctls.get(_FORWARDING[version]) != "0":
-        return False
-    names = (_OF_LINK[version].format(link.name) for link in bundle.links)
-    return not any(bundle.sysctls.get(name) == "1" for name in names)
-
-
-def dropping(snapshot: Snapshot, version: int) -> list[Chain]:
-    """Chains of the forward hook that drop everything."""
-    family = VERSIONS[version].nft
-    rules = snapshot.ruleset.by_chain
-    return [
-        chain
-        for chain in base_chains(snapshot.ruleset, family, Hook.FORWARD)
-        if chain.policy is Verdict.DROP
-        and not any(
-            _ACCEPTS.search(emptied(rule.text))
-            for rule in reachable(rules, (chain.family, chain.table, chain.name))
-        )
-    ]
-
-
 def _carries(link: Link) -> bool:
     return link.up and "LOOPBACK" not in link.flags and link.master is None
 
 
 def turn_on(version: int) -> Remedy:
     """Makes the box forward."""
-    name = _dotted(_FORWARDING[version])
+    name = _dotted(FORWARDING[version])
     about = "hosts behind this box can then send through it: see the forward chain"
     return Remedy(f"sysctl -w {name}=1", about, sysctl=(name, "1"))
 

@@ -20,19 +20,19 @@ from natscope.model.tuples import Address
 from natscope.table.flowtable import FlowTable
 from natscope.table.grouping import group_rows
 from natscope.views.doctor.reading.chains import arriving
-from natscope.views.doctor.reading.passage import ForwardHook, Opening, Passage
+from natscope.views.doctor.reading.passage import (
+    ForwardHook,
+    Opening,
+    Passage,
+    dropping,
+    is_off,
+)
 from natscope.views.doctor.reading.rows import Mask, is_set
 from natscope.views.doctor.reading.spans import addresses_within, ports_within
 from natscope.views.doctor.reading.ways import default_devices, link
 from natscope.views.doctor.remedies.edits import KEEP, inserting, lacks_handle, replaced
 from natscope.views.doctor.rule import Rule
-from natscope.views.doctor.rules.forwarding import (
-    FORWARDED,
-    dropping,
-    is_off,
-    is_own,
-    turn_on,
-)
+from natscope.views.doctor.rules.forwarding import FORWARDED, is_own, turn_on
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 

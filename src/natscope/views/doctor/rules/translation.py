@@ -20,9 +20,9 @@ from natscope.table.grouping import group_rows
 from natscope.table.records import address_at
 from natscope.views.doctor.reading.moved import moved
 from natscope.views.doctor.reading.rows import Mask, examples, flows, is_set, is_unset
+from natscope.views.doctor.reading.unborn import untranslated
 from natscope.views.doctor.remedies.selecting import selection
 from natscope.views.doctor.rule import Rule
-from natscope.views.doctor.rules.unborn import untranslated
 from natscope.views.doctor.snapshot import Snapshot
 from natscope.views.doctor.thresholds import Thresholds
 

@@ -25,10 +25,15 @@ from natscope.table.flowtable import FlowTable
 from natscope.table.kinds import Kinds
 from natscope.table.nat import is_local
 from natscope.views.doctor.reading.chains import base_chains
+from natscope.views.doctor.reading.passage import dropping, is_off
 from natscope.views.doctor.reading.rows import Mask, by_version
-from natscope.views.doctor.reading.spans import addresses_within, is_of, ports_within
+from natscope.views.doctor.reading.spans import (
+    addresses_within,
+    is_of,
+    ports_within,
+    span_of,
+)
 from natscope.views.doctor.reading.ways import LOCAL, is_routed_by_rules, outgoing
-from natscope.views.doctor.rules.forwarding import dropping, is_off
 from natscope.views.doctor.snapshot import Snapshot
 
 _NOT_FORWARDED: Mapping[int, tuple[Network, ...]] = {
@@ -238,10 +243,7 @@ class _FirstPackets:
     @cached_property
     def leave(self) -> Mask:
         """Rows that come to postrouting: the box keeps for itself what is for it."""
-        spans = tuple(
-            (int(one[0]), int(one[-1]))
-            for one in _kept(self._snapshot.bundle, self._version)
-        )
+        spans = tuple(map(span_of, _kept(self._snapshot.bundle, self._version)))
         kept = addresses_within(self._table["orig_dst"], spans)
         return ~(kept | self._is_own("orig_dst"))
 

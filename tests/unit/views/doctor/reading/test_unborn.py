@@ -14,7 +14,7 @@ from natscope.model.flow import Flow
 from natscope.model.tuples import FlowTuple
 from natscope.rehearse.attribution.shapes import by_shape
 from natscope.views.doctor.diagnosis import Diagnosis, diagnose
-from natscope.views.doctor.rules import unborn
+from natscope.views.doctor.reading import unborn
 from natscope.views.doctor.snapshot import Snapshot
 from unit.views.doctor.boxes import LINKS, ROUTES, Box
 

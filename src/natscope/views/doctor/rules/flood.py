@@ -8,6 +8,7 @@ import numpy as np
 
 from natscope import uapi
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.table.flowtable import FlowTable
 from natscope.views.doctor.reading.rows import Most, examples, is_unset, most
 from natscope.views.doctor.rule import Rule
@@ -41,7 +42,7 @@ def flood(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Finding]:
 
 
 def _finding(table: FlowTable, unreplied: int, top: Most, way: str) -> Finding:
-    family = "ip6" if top.address.version == 6 else "ip"
+    family = VERSIONS[top.address.version].nft
     word = "src" if way == "from" else "dst"
     ends = f"{family} {word[0]}addr {top.address}"
     return Finding(

@@ -11,6 +11,7 @@ from natscope import uapi
 from natscope.codec.text.natmatch import asked
 from natscope.codec.text.natrules import shown
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Rule as TextRule
 from natscope.model.release import release
 from natscope.table.flowtable import FlowTable
@@ -86,7 +87,7 @@ def tunnels(snapshot: Snapshot, _: Thresholds) -> Iterator[Finding]:
     facts = [Fact("tunnel flows", count), Fact("port", port)]
     facts += [Fact("wrong UDP checksums", wrong, "packets")] if wrong else []
     found = examples(table, rows)
-    family = "ip6" if found[0].orig.src.version == 6 else "ip"
+    family = VERSIONS[found[0].orig.src.version].nft
     yield Finding(
         "R26",
         Severity.WARNING if is_harmed else Severity.INFO,

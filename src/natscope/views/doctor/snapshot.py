@@ -24,7 +24,7 @@ from natscope.table.attribution import Attribution
 from natscope.table.flowtable import FlowTable
 from natscope.table.nat import Translations
 from natscope.views.pools import PortUse
-from natscope.views.portranges import ranges_of
+from natscope.views.portranges import PortRanges, ranges_of
 from natscope.views.ports import port_use
 from natscope.views.portsearch import evicts
 
@@ -234,10 +234,14 @@ class Snapshot:
         return told.get(" ".join(map(str, place(rule))))
 
     @cached_property
+    def ranges(self) -> PortRanges:
+        """The source ports NAT may choose from."""
+        return ranges_of(self.bundle, self.nat_rules)
+
+    @cached_property
     def ports(self) -> PortUse:
         """The source ports NAT has in use."""
-        ranges = ranges_of(self.bundle, self.nat_rules)
-        return port_use(self.flows, ranges, evicts=evicts(self.bundle.kernel))
+        return port_use(self.flows, self.ranges, evicts=evicts(self.bundle.kernel))
 
     @cached_property
     def rows(self) -> Rows:

@@ -12,6 +12,7 @@ import numpy as np
 
 from natscope import uapi
 from natscope.model.finding import Fact, Finding, Remedy, Severity
+from natscope.model.ipversion import VERSIONS
 from natscope.model.journey import Rule as TextRule
 from natscope.model.measured import PortsHeld
 from natscope.model.tuples import Address
@@ -32,7 +33,7 @@ from natscope.views.doctor.thresholds import Thresholds
 from natscope.views.makings import name
 from natscope.views.pools import Destination, DestinationKey
 from natscope.views.portalarms import PortLimits
-from natscope.views.portranges import PortRange, ranges_of
+from natscope.views.portranges import PortRange
 from natscope.views.portsearch import FEW_LOST
 
 _MOST_FINDINGS = 10
@@ -88,7 +89,7 @@ def _before(snapshot: Snapshot) -> dict[DestinationKey, Destination]:
     Of several ranges the largest is taken: whose the ports were is not known.
     """
     found = {}
-    ranges = ranges_of(snapshot.bundle, snapshot.nat_rules)
+    ranges = snapshot.ranges
     for held in snapshot.measured.ports_before or ():
         there = ranges.of(held.public.version, int(held.public), held.proto)
         there = tuple(r for r in there if r.is_for(int(held.address), held.port))
@@ -177,7 +178,7 @@ def _remedies(snapshot: Snapshot, one: Destination) -> Iterator[Remedy]:
             f"gives 64512; {KEEP}",
             is_pattern=lacks_handle(rule),
         )
-    family = "ip" if one.public.version == 4 else "ip6"
+    family = VERSIONS[one.public.version].nft
     command = f"nft replace rule {family} TABLE CHAIN handle N snat to FIRST-LAST"
     about = "more public addresses, each with ports of its own"
     if rule is None:
@@ -192,9 +193,8 @@ def _remedies(snapshot: Snapshot, one: Destination) -> Iterator[Remedy]:
 
 def _rule(snapshot: Snapshot, one: Destination) -> TextRule | None:
     """The rule that gives these ports; the first of several."""
-    ranges = ranges_of(snapshot.bundle, snapshot.nat_rules)
     public = one.public.version, int(one.public)
-    return next(iter(ranges.rules(*public, one.proto, one.range)), None)
+    return next(iter(snapshot.ranges.rules(*public, one.proto, one.range)), None)
 
 
 def _members(table: FlowTable, one: Destination) -> Mask:

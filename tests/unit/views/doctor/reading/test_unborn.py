@@ -100,14 +100,14 @@ LED = (
          nat(f"meta mark 1 goto a\n{OUT}", "udp dport 9 return")),
     Case("in a circle", False, nat("jump a", "jump b", f"jump a\n{OUT}")),
     Case("a chain named return", False,
-         nat(f"ip daddr 192.0.2.0/24 jump return\n{OUT}")
+         nat(f"jump a\n{OUT}", "ip daddr 192.0.2.0/24 jump return")
          + "table ip nat { chain return { accept\n} }\n"),
     Case("a map of verdicts with a return", False,
          nat(f"meta mark 1 jump a\n{OUT}", "udp dport vmap { 5000 : accept, 81 : return }")),
 )  # fmt: skip
 COMPOUND = (
     Case("accepted in a chain without a name", False,
-         nat('oifname "wan" jump { ip daddr 192.0.2.0/24 accept; masquerade; }')),
+         nat('oifname "wan" jump { ip daddr 192.0.2.0/24 accept; snat to 203.0.113.1; }')),
     Case("behind a chain without a name", False,
          nat(f"jump {{ udp dport 53 return; accept; }}\n{OUT}")),
 )  # fmt: skip
@@ -180,17 +180,17 @@ IPTABLES = (
                          " -j ACCEPT")),
     Case("a mask of the host's part", False,
          legacy=iptables("-A POSTROUTING -d 0.0.0.99/0.0.0.255 -j ACCEPT", MASQUERADE)),
-    Case("beside nft's of the same name", False, nat("jump a", "accept"),
+    Case("beside nft's of the same name", False, nat("jump a", "udp dport 9 accept"),
          legacy=iptables("-A a -o wan -j MASQUERADE", chains="a")),
 )  # fmt: skip
 TWICE = tuple(
-    Case(f"twice: {words}", False, nat(f'{words} oifname "wan" masquerade'))
+    Case(f"twice: {words}", False, nat(f'oifname "wan" {words} masquerade'))
     for words in (
         "ip saddr 10.0.0.128/25 ip saddr 10.0.0.0/24",
         "udp dport 1-99 udp dport 1000-6000",
         'oifname "lan"',
-        'iifname "wg" iifname "lan"',
-        "ip saddr . udp dport { 10.9.9.9 . 80 } udp dport 5000",
+        'iifname "lan" iifname "wg"',
+        "ip saddr . udp dport { 10.9.9.9 . 80 } ip saddr 10.0.0.0/8 udp dport 5000",
     )
 )
 
